@@ -1,0 +1,69 @@
+"""The equations. Every fast kernel, on CPU or GPU, computes a cell by calling these scalar functions.
+
+Each function works on one hidden unit of one sequence at one time step. The functions carry no shapes and no
+loops, so the same definition compiles into a CPU loop, a CUDA kernel, or (with Numba's JIT switched off) plain
+Python. The NumPy reference in :mod:`lstm_numba.reference` is written separately from them and is what they
+are tested against.
+
+Two habits keep ``float32`` code in ``float32``: constants are made with ``type(x)(1)``, and derivatives are
+expressed through the value of the activation (``s - s * s``) instead of through new literals.
+"""
+
+from math import exp, tanh
+
+from numba import njit
+
+# 'contract' allows fused multiply-add and nothing else: NaN, Inf and the order of sums are untouched.
+# The numpy error model makes 1/0 an Inf instead of a Python exception, which would block vectorisation.
+_equation = njit(error_model="numpy", fastmath={"contract"})
+
+
+@_equation
+def sigmoid(x):
+    """Logistic function 1 / (1 + e^-x): an open-or-closed decision as a number between 0 and 1."""
+    one = type(x)(1)
+    return one / (one + exp(-x))
+
+
+@_equation
+def dsigmoid(s):
+    """Derivative of the sigmoid, written in terms of its value ``s = sigmoid(x)``."""
+    return s - s * s
+
+
+@_equation
+def dtanh(a):
+    """Derivative of tanh, written in terms of its value ``a = tanh(x)``."""
+    return type(a)(1) - a * a
+
+
+@_equation
+def lstm_step(z_i, z_f, z_g, z_o, c_prev):
+    """Advance one LSTM unit by one time step.
+
+    The four pre-activations ``z`` already hold ``W_ih x + b_ih + W_hh h_prev + b_hh``. Returns the gates, the
+    new cell state and the new hidden state: ``i, f, g, o, c, h`` (Gers, Schmidhuber & Cummins, 2000).
+    """
+    i = sigmoid(z_i)  # input gate: how much of the candidate to write
+    f = sigmoid(z_f)  # forget gate: how much of the old cell state to keep
+    g = tanh(z_g)  # candidate: what to write
+    o = sigmoid(z_o)  # output gate: how much of the cell state to show
+    c = f * c_prev + i * g
+    h = o * tanh(c)
+    return i, f, g, o, c, h
+
+
+@_equation
+def lstm_step_grad(dh, dc, i, f, g, o, c_prev, c):
+    """Take one LSTM unit one time step back: the chain rule through :func:`lstm_step`.
+
+    ``dh`` and ``dc`` are the total derivatives of the loss with respect to ``h`` and (through later steps)
+    ``c``. Returns ``dz_i, dz_f, dz_g, dz_o, dc_prev``.
+    """
+    a = tanh(c)
+    do = dh * a
+    dc = dc + dh * o * dtanh(a)  # c reaches the loss through h as well as through the next step
+    di = dc * g
+    df = dc * c_prev
+    dg = dc * i
+    return di * dsigmoid(i), df * dsigmoid(f), dg * dtanh(g), do * dsigmoid(o), dc * f

@@ -1,0 +1,54 @@
+"""How many threads the CPU kernels use."""
+
+import numba
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads the CPU kernels use, in the calling thread of the program.
+
+    Results do not depend on it: every sequence of a batch is computed by one thread from start to end.
+
+    Parameters
+    ----------
+    n
+        Number of threads, from 1 to the number of cores Numba found at import (``NUMBA_NUM_THREADS``).
+
+    Raises
+    ------
+    TypeError
+        If ``n`` is no integer.
+    ValueError
+        If ``n`` is out of range.
+
+    Examples
+    --------
+    >>> import lstm_numba as ln
+    >>> before = ln.get_num_threads()
+    >>> ln.set_num_threads(1)
+    >>> ln.get_num_threads()
+    1
+    >>> ln.set_num_threads(before)
+    """
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"n: expected an integer, got {type(n).__name__}")
+    limit = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    if not 1 <= n <= limit:
+        raise ValueError(f"n: expected a number of threads from 1 to {limit} (NUMBA_NUM_THREADS), got {n}")
+    numba.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """Return how many threads the CPU kernels use.
+
+    Returns
+    -------
+    int
+        The number set by :func:`set_num_threads`, or all the cores Numba found.
+
+    Examples
+    --------
+    >>> import lstm_numba as ln
+    >>> ln.get_num_threads() >= 1
+    True
+    """
+    return numba.get_num_threads()

@@ -1,0 +1,8 @@
+"""Layers: what users hold. They validate, keep parameters and gradients, and call the backend contract."""
+
+from lstm_numba.layers.container import LastStep, Sequential
+from lstm_numba.layers.dense import Dense
+from lstm_numba.layers.layer import Layer
+from lstm_numba.layers.recurrent import LSTM
+
+__all__ = ["LSTM", "Dense", "LastStep", "Layer", "Sequential"]

@@ -1,0 +1,36 @@
+"""What every test shares: the tolerances, stated once, and fixtures over backends and dtypes."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from lstm_numba.backend import BACKENDS
+
+# Largest relative error (see lstm_numba.gradcheck.relative_error) between two implementations.
+TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+
+# Kernels compile on their first call, so a deadline would fail on the first example only.
+settings.register_profile(
+    "lstm_numba", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], max_examples=50
+)
+settings.load_profile("lstm_numba")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    return request.param
+
+
+@pytest.fixture(params=sorted(TOLERANCE))
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def tolerance(dtype):
+    return TOLERANCE[dtype]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(2026)

@@ -1,0 +1,127 @@
+"""Who may import whom, read from the syntax trees of all modules."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "lstm_numba"
+STANDARD_LIBRARY = sys.stdlib_module_names
+
+# For each part of the package (longest matching prefix counts): what it may import beside the standard library
+# and itself. `reference` may not see `cells` or numba: it is the specification they are tested against.
+ALLOWED = {
+    "cells": {"numba"},
+    "contract": {"numpy"},
+    "jit": {"numba", "llvmlite"},
+    "backend": set(),
+    "reference": {"numpy", "lstm_numba.contract"},
+    "cpu": {"numpy", "numba", "lstm_numba.cells", "lstm_numba.contract", "lstm_numba.jit"},
+    "layers": {"numpy", "lstm_numba.backend"},
+    "explain": {"lstm_numba.backend", "lstm_numba.layers"},
+    "gradcheck": {"numpy", "lstm_numba.layers"},
+    "training": {"numpy", "tqdm"},
+    "datasets": {"numpy", "pandas"},
+    "forecasting": {"numpy", "pandas", "sktime", "sklearn", "lstm_numba.layers", "lstm_numba.training"},
+    "plots": {"*"},
+    "teaching": {"*"},
+    "": {
+        "lstm_numba.cpu.threads",
+        "lstm_numba.explain",
+        "lstm_numba.gradcheck",
+        "lstm_numba.layers",
+        "lstm_numba.training",
+    },
+}
+NOBODY_IMPORTS = {"lstm_numba.plots", "lstm_numba.teaching"}
+LAZY_ONLY = {"tqdm", "pandas", "sktime", "sklearn", "matplotlib", "IPython", "torch"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Full names of what a file imports, anywhere in it; `from lstm_numba import x` counts as `lstm_numba.x`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            origin = node.module
+            if node.level:  # `from .x import y`: spell out which x
+                parts = path.relative_to(PACKAGE).parts
+                folder = parts[: len(parts) - node.level]
+                origin = ".".join(["lstm_numba", *folder, *([node.module] if node.module else [])])
+            if origin == "lstm_numba":
+                found |= {f"lstm_numba.{alias.name}" for alias in node.names}
+            else:
+                found.add(origin)
+    return found
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[0] if module.split(".")[0] in ALLOWED else ""
+
+
+def violations(path: Path) -> list[str]:
+    module = module_name(path)
+    part = part_of(module)
+    own = f"lstm_numba.{part}" if part else "lstm_numba"
+    allowed = ALLOWED[part]
+    bad = []
+    for name in imports_of(path):
+        if name.split(".")[0] in STANDARD_LIBRARY or "*" in allowed:
+            continue
+        if part and (name == own or name.startswith(own + ".")):
+            continue
+        if any(name == ok or name.startswith(ok + ".") for ok in allowed):
+            continue
+        bad.append(name)
+    return bad
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[module_name(path) or "__init__" for path in MODULES])
+def test_imports_follow_the_rules(path):
+    assert violations(path) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[module_name(path) or "__init__" for path in MODULES])
+def test_nobody_imports_plots_or_teaching(path):
+    part = part_of(module_name(path))
+    if f"lstm_numba.{part}" in NOBODY_IMPORTS:
+        return
+    assert not {name for name in imports_of(path) for ban in NOBODY_IMPORTS if name.startswith(ban)}
+
+
+@pytest.mark.parametrize(
+    ("part", "source", "bad"),
+    [
+        ("reference/lstm.py", "from lstm_numba.cells import sigmoid", ["lstm_numba.cells"]),
+        ("reference/lstm.py", "import numba", ["numba"]),
+        ("cells.py", "import numpy as np", ["numpy"]),
+        ("layers/dense.py", "from lstm_numba.cpu import lstm", ["lstm_numba.cpu"]),
+        ("training/loop.py", "from lstm_numba import layers", ["lstm_numba.layers"]),
+        ("cpu/lstm.py", "def f():\n    import torch", ["torch"]),
+    ],
+)
+def test_a_forbidden_import_is_found(tmp_path, monkeypatch, part, source, bad):
+    """The rule itself, broken on purpose."""
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    path = tmp_path / part
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(source)
+    assert violations(path) == bad
+
+
+def test_import_needs_numpy_and_numba_only():
+    """`import lstm_numba` in a fresh process loads none of the optional packages."""
+    code = "import sys, lstm_numba; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not LAZY_ONLY & set(ast.literal_eval(loaded))
