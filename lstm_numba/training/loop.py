@@ -260,7 +260,7 @@ def fit(
                         best_parameters=best_parameters,
                         optimiser=optimiser.state_dict(),
                         schedule=schedule.state_dict(),
-                        generator=rng.bit_generator.state,
+                        generator=dict(rng.bit_generator.state),
                         history=asdict(history),
                         run=run,
                     ),

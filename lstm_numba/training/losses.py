@@ -89,7 +89,7 @@ def mae_loss(prediction: np.ndarray, target: np.ndarray) -> tuple[float, np.ndar
     Returns
     -------
     value : float
-        mean(|prediction - target|).
+        ``mean(|prediction - target|)``.
     gradient : ndarray (...)
         sign(prediction - target) / n; 0 where the error is exactly 0.
 
