@@ -49,9 +49,17 @@ ROUTES: tuple[Route, ...] = (
     Route(
         cell="lstm",
         backend="cpu",
+        kernel="tiled",
+        module="lstm_numba.cpu.lstm_tiled",
+        reason="matrix products and gates in vector registers, sequences shared out between threads",
+        serves=lambda problem: problem.H >= 4,
+    ),
+    Route(
+        cell="lstm",
+        backend="cpu",
         kernel="batch-scan",
         module="lstm_numba.cpu.lstm",
-        reason="one matrix product for all inputs, then a compiled loop over time, one sequence per thread at a time",
+        reason="plain compiled loops: with fewer than 4 units, vector registers would be mostly padding",
     ),
 )
 

@@ -1,28 +1,22 @@
 """The equations. Every fast kernel, on CPU or GPU, computes a cell by calling these scalar functions.
 
 Each function works on one hidden unit of one sequence at one time step. The functions carry no shapes and no
-loops, so the same definition compiles into a CPU loop, a CUDA kernel, or (with Numba's JIT switched off) plain
-Python. The NumPy reference in :mod:`lstm_numba.reference` is written separately from them and is what they
-are tested against.
+loops, so the same definition compiles into a CPU loop or a CUDA kernel. ``sigmoid`` and ``tanh`` come from
+:mod:`lstm_numba.elementary`, in a form that vectorises. The NumPy reference in :mod:`lstm_numba.reference` is
+written separately from all of this and is what it is tested against.
 
 Two habits keep ``float32`` code in ``float32``: constants are made with ``type(x)(1)``, and derivatives are
 expressed through the value of the activation (``s - s * s``) instead of through new literals.
 """
 
-from math import exp, tanh
-
 from numba import njit
+
+from lstm_numba.elementary import sigmoid, tanh
 
 # 'contract' allows fused multiply-add and nothing else: NaN, Inf and the order of sums are untouched.
 # The numpy error model makes 1/0 an Inf instead of a Python exception, which would block vectorisation.
-_equation = njit(error_model="numpy", fastmath={"contract"})
-
-
-@_equation
-def sigmoid(x):
-    """Logistic function 1 / (1 + e^-x): an open-or-closed decision as a number between 0 and 1."""
-    one = type(x)(1)
-    return one / (one + exp(-x))
+# Inlining is forced because a loop around a call cannot be vectorised.
+_equation = njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
 
 
 @_equation

@@ -79,7 +79,7 @@ def explain(layer: LSTM, shape: tuple[int, ...]) -> Explanation:
     >>> import lstm_numba as ln
     >>> plan = ln.explain(ln.LSTM(10, 20), (3, 5, 10))
     >>> plan.layers[0].kernel, plan.flops
-    ('batch-scan', 72000)
+    ('tiled', 72000)
     """
     if not isinstance(layer, LSTM):
         raise TypeError(f"layer: expected a recurrent layer, got {type(layer).__name__}")

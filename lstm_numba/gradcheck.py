@@ -21,7 +21,8 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
     Returns
     -------
     float
-        ``max|actual - expected| / max(max|actual|, max|expected|)``, or 0 if both are all zero or empty.
+        ``max|actual - expected| / max(max|actual|, max|expected|)``, or 0 if both are all zero or empty. NaN if
+        either holds a NaN or an infinity.
 
     Examples
     --------
@@ -33,8 +34,11 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
         raise ValueError(f"actual: expected shape {expected.shape}, got {actual.shape}")
     if actual.size == 0:
         return 0.0
-    scale = max(np.abs(actual).max(), np.abs(expected).max())
-    return float(np.abs(actual - expected).max() / scale) if scale > 0 else 0.0
+    scale = np.maximum(np.abs(actual).max(), np.abs(expected).max())  # unlike max(), keeps NaN
+    if scale == 0:
+        return 0.0
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, which no tolerance accepts
+        return float(np.abs(actual - expected).max() / scale)
 
 
 def central_difference(f: Callable[[np.ndarray], float], x: np.ndarray, eps: float = 6e-6) -> np.ndarray:

@@ -130,3 +130,10 @@ def test_nan_does_not_pass():
 def test_check_layer_refuses_what_it_cannot_check(layer, error, message):
     with pytest.raises(error, match=message):
         gradcheck.check_layer(layer, np.zeros((1, 1, 2)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_never_passes(value):
+    error = gradcheck.relative_error(np.array([value, 1.0]), np.array([1.0, 1.0]))
+    assert not error <= 1e300
+    assert not gradcheck.GradientReport({"x": error}, tolerance=1.0).passed

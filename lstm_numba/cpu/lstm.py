@@ -1,4 +1,7 @@
-"""The LSTM on the CPU. See :mod:`lstm_numba.contract` for the shapes.
+"""The LSTM on the CPU in plain compiled loops. See :mod:`lstm_numba.contract` for the shapes.
+
+This is the version to read first; :mod:`lstm_numba.cpu.lstm_tiled` does the same work in vector registers and serves
+all but the smallest layers.
 
 Only the recurrence is sequential, so only the recurrence is in the compiled loop: the input's share of all
 pre-activations is one matrix product before it, the weight gradients are one matrix product each after it.

@@ -7,22 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lstm_numba as ln
-from lstm_numba.cpu import lstm as cpu
+from lstm_numba.cpu import lstm as scan
+from lstm_numba.cpu import lstm_tiled as tiled
 from lstm_numba.gradcheck import relative_error
 from lstm_numba.reference import lstm as reference
 from tests.conftest import TOLERANCE
 
 
+@pytest.mark.parametrize("cpu", [scan, tiled], ids=["scan", "tiled"])
 @given(
     T=st.integers(1, 9),
-    B=st.integers(0, 7),
-    I=st.integers(1, 6),
-    H=st.integers(1, 9),
+    B=st.integers(0, 15),
+    I=st.one_of(st.integers(1, 6), st.integers(60, 70)),
+    H=st.one_of(st.integers(1, 9), st.integers(14, 35)),
     bias=st.booleans(),
     dtype=st.sampled_from(sorted(TOLERANCE)),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_equals_the_reference(T, B, I, H, bias, dtype, seed):
+def test_equals_the_reference(cpu, T, B, I, H, bias, dtype, seed):
     rng = np.random.default_rng(seed)
 
     def draw(*shape):
