@@ -2,8 +2,9 @@
 
 Numba stamps a cached kernel with the file that holds it. Our kernels call functions that live in other files
 (:mod:`lstm_numba.cells`), so with ``cache=True`` alone an edited equation would leave the old machine code in
-use. Here every kernel is stamped with a hash over all source files of the package together with the versions of
-Numba and llvmlite. Numba itself adds the CPU's name and features to the key.
+use. Here every kernel is stamped with a hash over the source files of the package together with the versions of
+Numba and llvmlite. Numba itself adds the CPU's name and features to the key. Only the parts that a kernel may never
+import (see ``NOT_IN_KERNELS``) are left out, so that correcting a chapter's exercise recompiles nothing.
 
 What a source hash cannot see must be passed to a kernel as an argument, never read from a module constant
 computed at import or from the environment.
@@ -18,11 +19,16 @@ import llvmlite
 import numba
 from numba.core import caching, config
 
+# Folders and modules no kernel can depend on: the test of the import rules makes sure that no kernel imports them.
+NOT_IN_KERNELS = ("teaching", "training", "forecasting", "plots.py", "datasets.py")
+
 
 def _package_stamp() -> str:
     digest = hashlib.sha256(f"numba {numba.__version__} llvmlite {llvmlite.__version__}".encode())
     package = Path(__file__).parent
     for path in sorted(package.rglob("*.py")):
+        if path.relative_to(package).parts[0] in NOT_IN_KERNELS:
+            continue
         digest.update(path.relative_to(package).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

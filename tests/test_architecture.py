@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lstm_numba.jit import NOT_IN_KERNELS
+
 PACKAGE = Path(__file__).parents[1] / "lstm_numba"
 STANDARD_LIBRARY = sys.stdlib_module_names
 
@@ -99,6 +101,18 @@ def test_nobody_imports_plots_or_teaching(path):
     if f"lstm_numba.{part}" in NOBODY_IMPORTS:
         return
     assert not {name for name in imports_of(path) for ban in NOBODY_IMPORTS if name.startswith(ban)}
+
+
+def test_what_the_cache_key_leaves_out_is_out_of_the_kernels_reach():
+    """Modules with kernels, and all they may import, must be in the key of the disk cache."""
+    left_out = {name.removesuffix(".py") for name in NOT_IN_KERNELS}
+    compiled = {"cells", "elementary", "cpu", "contract", "jit"}
+    for path in MODULES:
+        reached = {name.removeprefix("lstm_numba.").split(".")[0] for name in imports_of(path)}
+        if part_of(module_name(path)) in compiled:
+            assert not reached & left_out, path
+        elif part_of(module_name(path)) in left_out - {"teaching", "plots"}:
+            assert not reached & {"numba", "jit"}, path
 
 
 @pytest.mark.parametrize(

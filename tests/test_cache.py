@@ -61,12 +61,20 @@ def test_an_edited_equation_is_recompiled(copy):
 
 
 def test_an_edit_anywhere_in_the_package_counts(copy):
-    """The stamp covers every file, so nobody has to know which kernel calls what."""
+    """The stamp covers every file a kernel may import, so nobody has to know which kernel calls what."""
     cache = copy / "cache"
     value, *_ = run(copy, cache)
     with (copy / "lstm_numba" / "contract.py").open("a", encoding="utf-8") as file:
         file.write("\n# a comment\n")
     assert run(copy, cache) == (value, 0, 1)
+
+
+def test_an_edit_that_no_kernel_can_see_keeps_the_cache(copy):
+    cache = copy / "cache"
+    value, *_ = run(copy, cache)
+    with (copy / "lstm_numba" / "training" / "losses.py").open("a", encoding="utf-8") as file:
+        file.write("\n# a comment\n")
+    assert run(copy, cache) == (value, 1, 0)
 
 
 def test_no_bare_cache_in_the_package():

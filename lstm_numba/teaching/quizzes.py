@@ -165,10 +165,17 @@ def quiz_html(title: str, questions: Sequence[Question]) -> str:
     items = "".join(_question_html(question) for question in questions)
     # tex2jax_process: the theme tells MathJax to skip everything that does not ask for it.
     return (
-        f'<section class="ln-quiz tex2jax_process" aria-labelledby="{label}">'
+        f'<section class="ln-quiz tex2jax_process" aria-labelledby="{label}">{_STYLE}'
         f'<p class="ln-quiz-title" id="{label}"><strong>{html.escape(title, quote=False)}</strong></p>'
         f"<ol>{items}</ol></section>"
     )
+
+
+# JupyterLab takes away the triangle that says "this opens". The book's own style sheet does the rest.
+_STYLE = (
+    "<style>.ln-quiz .ln-option>summary{display:list-item;list-style:disclosure-closed inside;cursor:pointer}"
+    ".ln-quiz .ln-option[open]>summary{list-style-type:disclosure-open}</style>"
+)
 
 
 def _question_html(question: Question) -> str:
@@ -182,8 +189,6 @@ def _option_html(letter: str, option: Option) -> str:
     # Without the letter an option that is only a formula would have no name for a screen reader.
     kind, verdict = ("ln-right", "✓ Right.") if option.correct else ("ln-wrong", "✗ Not this one.")
     return (
-        # JupyterLab's style sheet takes the triangle away that says "this opens"; an inline style gives it back.
-        '<details class="ln-option"><summary style="display:list-item;cursor:pointer">'
-        f"<strong>{letter}.</strong> {inline_html(option.text)}</summary>"
+        f'<details class="ln-option"><summary><strong>{letter}.</strong> {inline_html(option.text)}</summary>'
         f'<p class="{kind}"><strong>{verdict}</strong> {inline_html(option.why)}</p></details>'
     )
