@@ -90,8 +90,8 @@ class Question:
         if not self.prompt.strip():
             raise ValueError("prompt must not be empty")
         texts = [option.text for option in self.options]
-        if len(texts) < 2:
-            raise ValueError(f"question {self.prompt!r} needs at least two options, got {len(texts)}")
+        if not 2 <= len(texts) <= len(string.ascii_uppercase):
+            raise ValueError(f"question {self.prompt!r} needs 2 to 26 options (A to Z), got {len(texts)}")
         if len(set(texts)) != len(texts):
             raise ValueError(f"question {self.prompt!r} has two equal options")
         if not any(option.correct for option in self.options):
