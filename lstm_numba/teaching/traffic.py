@@ -41,7 +41,7 @@ LSTM_SETTINGS = {
     "seasonal_period": WEEK,
     "seasons": 4,
     "stride": 4,
-    "epochs": 12,
+    "epochs": 20,
     "learning_rate": 1e-2,
 }
 
