@@ -1,5 +1,6 @@
 """`explain`: which kernel a layer would use for a given input, why, and how much work that is."""
 
+import textwrap
 from dataclasses import dataclass
 
 from lstm_numba.layers.recurrent import LSTM
@@ -43,14 +44,17 @@ class Explanation:
 
     def __str__(self) -> str:
         mode = "training" if self.training else "inference"
-        lines = [f"backend {self.backend!r}, {self.dtype}, {mode}"]
+        lines = [
+            f"backend {self.backend!r}, {self.dtype}, {mode}",
+            f"  {'':<16} {'kernel':<12} {'MFLOP':>9} {'weights/KiB':>12} {'activations/KiB':>16}",
+        ]
         for plan in self.layers:
             lines.append(
-                f"  {plan.name:<16} {plan.kernel:<12} {plan.flops / 1e6:10.3f} MFLOP"
-                f" {plan.weight_bytes / 1024:9.1f} KiB weights {plan.activation_bytes / 1024:9.1f} KiB activations"
+                f"  {plan.name:<16} {plan.kernel:<12} {plan.flops / 1e6:9.3f}"
+                f" {plan.weight_bytes / 1024:12.1f} {plan.activation_bytes / 1024:16.1f}"
             )
         for kernel, reason in dict.fromkeys((plan.kernel, plan.reason) for plan in self.layers):
-            lines.append(f"  {kernel}: {reason}")
+            lines += textwrap.wrap(f"{kernel}: {reason}", 78, initial_indent="  ", subsequent_indent="    ")
         return "\n".join(lines)
 
 

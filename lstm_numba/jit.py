@@ -80,7 +80,7 @@ def kernel(**options: Any) -> Callable[[Callable], Callable]:
 
     def decorate(function: Callable) -> Callable:
         dispatcher = numba.njit(**settings)(function)
-        jit_is_on = not config.DISABLE_JIT  # type: ignore[attr-defined]
+        jit_is_on = not config.DISABLE_JIT
         if jit_is_on and Path(function.__code__.co_filename).is_file():
             dispatcher._cache = _StampedCache(function)
         return dispatcher

@@ -37,7 +37,8 @@ def test_the_table_names_kernel_and_reason(backend):
     layer = ln.LSTM(3, 4, backend=backend)
     plan = ln.explain(layer, (2, 1, 3))
     assert plan.layers[0].kernel in str(plan)
-    assert plan.layers[0].reason in str(plan)
+    assert plan.layers[0].reason in " ".join(str(plan).split())
+    assert max(len(line) for line in str(plan).splitlines()) <= 80
 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 1, 3), (2, 1, 4), (1, 2, 1, 3)])

@@ -7,7 +7,8 @@ configured:
   which is not a list item;
 * the source pages of sphinx.ext.viewcode link back to the documentation under the first module that documented
   anything from the file, which is a dead link for an object that is documented under another;
-* pandas writes the empty corner of a table as a header cell, which announces a header without a name.
+* pandas writes the empty corner of a table as a header cell, which announces a header without a name;
+* sphinx-exercise gives the content of every exercise of a page the same id.
 """
 
 import re
@@ -17,6 +18,8 @@ from typing import Any
 from sphinx.application import Sphinx
 
 _CITATION_ROLE = re.compile(r'(<div class="citation"[^>]*?) role="doc-biblioentry"')
+
+_REPEATED_ID = re.compile(r'(<section) id="(?:exercise|solution)-content"')
 
 _BACK_LINK = re.compile(r'(<a class="viewcode-back" href="[^"#]*#)([^"]+)(">.*?</a>)', re.DOTALL)
 
@@ -51,6 +54,7 @@ def repair(body: str) -> str:
     >>> repair("<thead><tr><th></th><th>mean</th></tr></thead>")
     '<thead><tr><td></td><th>mean</th></tr></thead>'
     """
+    body = _REPEATED_ID.sub(r"\1", body)
     return _CITATION_ROLE.sub(r'\1 role="listitem"', body).replace("<th></th>", "<td></td>")
 
 

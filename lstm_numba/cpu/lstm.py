@@ -14,6 +14,7 @@ from numba import prange
 
 from lstm_numba.cells import lstm_step, lstm_step_grad
 from lstm_numba.contract import LSTMCache
+from lstm_numba.cpu.threads import threads_for
 from lstm_numba.jit import kernel
 
 
@@ -83,7 +84,8 @@ def lstm_forward(x, h0, c0, W_ih, W_hh, b_ih, b_hh, training):
     gates = (x.reshape(T * B, I) @ W_ih.T).reshape(T, B, 4 * H)
     if b_ih is not None:
         gates += b_ih + b_hh
-    _lstm_scan(h, c, gates, np.ascontiguousarray(W_hh.T))
+    with threads_for(2 * T * B * W_hh.size):
+        _lstm_scan(h, c, gates, np.ascontiguousarray(W_hh.T))
     cache = LSTMCache(x, h, c, gates) if training else None
     return h[1:].copy(), h[T].copy(), c[T].copy(), cache
 
@@ -95,7 +97,8 @@ def lstm_backward(dy, dh_n, dc_n, cache, W_ih, W_hh):
     H = dh_n.shape[1]
     dz = np.empty((T, B, 4 * H), x.dtype)
     dh0, dc0 = dh_n.copy(), dc_n.copy()
-    _lstm_scan_grad(dz, dh0, dc0, dy, c, gates, W_hh)
+    with threads_for(2 * T * B * W_hh.size):
+        _lstm_scan_grad(dz, dh0, dc0, dy, c, gates, W_hh)
     # Summing the weights' gradients inside the parallel loop would be a race between threads. One product over
     # all steps and sequences is faster as well.
     dz_rows = dz.reshape(T * B, 4 * H)

@@ -13,7 +13,7 @@ from lstm_numba.cells import lstm_step, lstm_step_grad
 from lstm_numba.contract import LSTMCache
 from lstm_numba.cpu.gemm import add_product, multiply, multiply_transposed, pack
 from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, lanes_of, move, panel_width, tile
-from lstm_numba.cpu.threads import get_num_threads
+from lstm_numba.cpu.threads import threads_for
 from lstm_numba.jit import kernel
 
 _CHUNK_BYTES = 256 * 1024  # of pre-activations computed ahead of the scan, per thread
@@ -216,7 +216,8 @@ def lstm_forward(x, h0, c0, W_ih, W_hh, b_ih, b_hh, training):
     gates = np.empty((T if training else 0, B, 4 * H), x.dtype)
     h[0], c[0] = h0, c0
     bias = np.zeros(4 * H, x.dtype) if b_ih is None else b_ih + b_hh
-    _forward(h, c, gates, x, W_ih, W_hh, bias, get_num_threads())
+    with threads_for(2 * T * B * (W_ih.size + W_hh.size)) as threads:
+        _forward(h, c, gates, x, W_ih, W_hh, bias, threads)
     cache = LSTMCache(x, h, c, gates) if training else None
     return h[1:].copy(), h[T].copy(), c[-1].copy(), cache
 
@@ -226,15 +227,15 @@ def lstm_backward(dy, dh_n, dc_n, cache, W_ih, W_hh):
     x, h, c, gates = cache
     T, B, I = x.shape
     H = dh_n.shape[1]
-    threads = get_num_threads()
     dz = np.empty((T, B, 4 * H), x.dtype)
     dh0, dc0 = dh_n.copy(), dc_n.copy()
-    _backward_scan(dz, dh0, dc0, dy, c, gates, W_hh, threads)
-    dz_rows = dz.reshape(T * B, 4 * H)
     dx = np.empty_like(x)
-    multiply(dx.reshape(T * B, I), dz_rows, W_ih, threads)
-    # Transposed, because the long rows of dz are the cheaper ones to pack.
+    # The weights' gradients transposed, because the long rows of dz are the cheaper ones to pack.
     dW_ih_T, dW_hh_T = np.empty((I, 4 * H), x.dtype), np.empty((H, 4 * H), x.dtype)
-    multiply_transposed(dW_ih_T, x.reshape(T * B, I), dz_rows, threads)
-    multiply_transposed(dW_hh_T, h[:T].reshape(T * B, H), dz_rows, threads)
+    dz_rows = dz.reshape(T * B, 4 * H)
+    with threads_for(4 * T * B * (W_ih.size + W_hh.size)) as threads:
+        _backward_scan(dz, dh0, dc0, dy, c, gates, W_hh, threads)
+        multiply(dx.reshape(T * B, I), dz_rows, W_ih, threads)
+        multiply_transposed(dW_ih_T, x.reshape(T * B, I), dz_rows, threads)
+        multiply_transposed(dW_hh_T, h[:T].reshape(T * B, H), dz_rows, threads)
     return dx, dh0, dc0, np.ascontiguousarray(dW_ih_T.T), np.ascontiguousarray(dW_hh_T.T), dz_rows.sum(axis=0)

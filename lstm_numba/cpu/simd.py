@@ -45,7 +45,7 @@ def choose_vector_unit(features: str, machine: str) -> VectorUnit:
 
 def _host_features() -> str:
     # The same two settings decide what Numba compiles for, so a forced processor gets the matching tile.
-    chosen_name, chosen = config.CPU_NAME, config.CPU_FEATURES  # type: ignore[attr-defined]
+    chosen_name, chosen = config.CPU_NAME, config.CPU_FEATURES
     if chosen is not None:
         return chosen
     if chosen_name is not None:

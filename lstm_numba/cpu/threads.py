@@ -1,5 +1,8 @@
 """How many threads the CPU kernels use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numba
 
 
@@ -31,7 +34,7 @@ def set_num_threads(n: int) -> None:
     """
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"n: expected an integer, got {type(n).__name__}")
-    limit = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    limit = numba.config.NUMBA_NUM_THREADS
     if not 1 <= n <= limit:
         raise ValueError(f"n: expected a number of threads from 1 to {limit} (NUMBA_NUM_THREADS), got {n}")
     numba.set_num_threads(n)
@@ -52,3 +55,22 @@ def get_num_threads() -> int:
     True
     """
     return numba.get_num_threads()
+
+
+# Waking a second thread costs microseconds on a quiet machine and far more on a busy one, where the first thread
+# then waits for it. Below this many operations (some tens of microseconds of work) one thread is as fast.
+SERIAL_FLOPS = 4e6
+
+
+@contextmanager
+def threads_for(flops: float) -> Iterator[int]:
+    """Use one thread inside the block if the work is small; yields the number of threads."""
+    threads = numba.get_num_threads()
+    if threads == 1 or flops >= SERIAL_FLOPS:
+        yield threads
+        return
+    numba.set_num_threads(1)
+    try:
+        yield 1
+    finally:
+        numba.set_num_threads(threads)

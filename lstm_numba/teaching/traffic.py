@@ -277,6 +277,7 @@ def _without_announcements() -> Iterator[None]:
     A filter would not be enough: sktime puts a filter of its own in front of it.
     """
     with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")  # whatever is not about that is passed on below, to the caller's filters
         yield
     for message in said:
         if "remember_data" not in str(message.message):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import lstm_numba as ln
 from lstm_numba.cpu import lstm as scan
 from lstm_numba.cpu import lstm_tiled as tiled
+from lstm_numba.cpu.threads import SERIAL_FLOPS, threads_for
 from lstm_numba.gradcheck import relative_error
 from lstm_numba.reference import lstm as reference
 from tests.conftest import TOLERANCE
@@ -46,7 +47,7 @@ def test_equals_the_reference(cpu, T, B, I, H, bias, dtype, seed):
 def test_results_do_not_depend_on_the_number_of_threads(rng, dtype):
     """Bit for bit. A weight gradient summed inside the parallel loop would fail here."""
     layer = ln.LSTM(5, 16, dtype=dtype, seed=0)
-    x, dy = rng.normal(size=(20, 33, 5)).astype(dtype), rng.normal(size=(20, 33, 16)).astype(dtype)
+    x, dy = rng.normal(size=(100, 33, 5)).astype(dtype), rng.normal(size=(100, 33, 16)).astype(dtype)
     before = ln.get_num_threads()
     results = []
     try:
@@ -66,3 +67,12 @@ def test_results_do_not_depend_on_the_number_of_threads(rng, dtype):
 def test_set_num_threads_rejects(n, error):
     with pytest.raises(error, match=r"^n: expected"):
         ln.set_num_threads(n)
+
+
+def test_small_work_stays_on_one_thread_and_the_setting_comes_back():
+    before = ln.get_num_threads()
+    with threads_for(SERIAL_FLOPS - 1) as threads:
+        assert threads == ln.get_num_threads() == 1
+    assert ln.get_num_threads() == before
+    with threads_for(SERIAL_FLOPS) as threads:
+        assert threads == ln.get_num_threads() == before
