@@ -78,7 +78,12 @@ def run(out: Path, *, threads: int, rounds: int, seconds: float, seed: int) -> d
     torch.set_num_threads(threads)
     ln.set_num_threads(threads)
     rng = np.random.default_rng(seed)
-    result = {"about": "LSTM, float32, I = H, one layer", **provenance(seed), "threads": threads, "rows": []}
+    result = {
+        "about": "LSTM, float32, I = H, one layer",
+        "provenance": provenance(seed),
+        "threads": threads,
+        "rows": [],
+    }
     for training in (False, True):
         for T, B, H in SHAPES:
             candidates = _candidates(T, B, H, H, training, rng)

@@ -43,7 +43,7 @@ def test_ratio_is_paired_within_rounds():
 
 @pytest.mark.parametrize("path", RESULTS, ids=[path.name for path in RESULTS])
 def test_stored_results_say_where_they_come_from(path):
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text())["provenance"]
     for key in PROVENANCE:
         assert stored[key] is not None, f"{path.name}: {key} is missing"
     assert not stored["sources_modified"], f"{path.name} was made with uncommitted changes"
