@@ -49,7 +49,7 @@ test-browser: $(STAMP) ## open every page of the built book in headless Chromium
 	$(PY) -m pytest -n $(JOBS) tests/browser
 
 notebooks: $(STAMP) ## run every notebook from top to bottom
-	$(PY) -m pytest -n $(JOBS) --nbmake --nbmake-timeout=120 notebooks
+	$(PY) -m pytest -n $(JOBS) --nbmake --nbmake-timeout=300 notebooks
 
 lint: $(STAMP) ## check style, and that no notebook carries outputs
 	$(BIN)/ruff check .
