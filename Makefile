@@ -15,6 +15,9 @@ BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
 
+# Pytest and the kernels use all cores already; BLAS threads on top of them only wait for each other.
+export OPENBLAS_NUM_THREADS ?= 1
+
 STAMP := $(VENV)/.installed
 BOOK := _build/html/index.html
 
