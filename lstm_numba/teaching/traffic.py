@@ -34,7 +34,7 @@ __all__ = [
 DAY, WEEK = 24, 168
 #: Hours back that the ridge regression reads. None is below 24, so all are known at midnight.
 LAGS = (24, 48, 72, 96, 120, 144, 168, 336, 504, 672)
-#: The LSTM of the study; found by trying about ten settings on the last block, the other blocks were not looked at.
+#: The LSTM of the study; found by trying about fifteen on the last block; the other blocks played no part.
 LSTM_SETTINGS = {
     "window_length": 48,
     "hidden_size": 32,
