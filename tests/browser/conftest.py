@@ -62,7 +62,10 @@ def browser() -> Iterator[Any]:
     executable = book_site.chromium_path()
     if executable is None:
         _unavailable("no Chromium: install the package chromium, or Google Chrome")
-    playwright_api = pytest.importorskip("playwright.sync_api")
+    try:
+        from playwright import sync_api as playwright_api
+    except ImportError:
+        _unavailable("no playwright: install requirements.txt")
     with playwright_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=executable, args=list(book_site.CHROMIUM_FLAGS), handle_sigint=False
