@@ -1,0 +1,285 @@
+"""The layer contract on the CPU: what happens between a layer's call and its kernel. See :mod:`lstm_numba.contract`.
+
+A call takes a :class:`_Job` of its layer (packed weights and work buffers, reused from call to call), fills in its plan
+and launches the kernel. A job in training is taken until ``layer_backward`` has used what it kept; calls of the same
+layer from several threads get jobs of their own.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lstm_numba.contract import LayerWeights
+from lstm_numba.cpu import plan as p
+from lstm_numba.cpu.backward import BACKWARD, scratch_vectors
+from lstm_numba.cpu.bind import bind_backward, bind_forward, fingerprint
+from lstm_numba.cpu.forward import BUFFER_VECTORS, FORMS, FORWARD
+from lstm_numba.cpu.launch import available_threads, launch, release_threads, reserve_threads
+from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, lanes
+from lstm_numba.cpu.teams import SYNC_STRIDE
+from lstm_numba.cpu.workspace import Workspace
+
+# Waking a second thread costs microseconds; below this many operations one thread is as fast.
+SERIAL_FLOPS = 1.5e6
+_CHUNK_NUMBERS = 128 * 1024  # of z computed ahead of the scan, per member
+
+
+class Sharing(NamedTuple):
+    """How the work is shared between threads."""
+
+    teams: int  # directions at the same time
+    members: int  # threads per direction
+    by_units: bool  # members share hidden units, with a meeting after every step; else sequences
+
+
+def choose_sharing(T: int, B: int, I: int, H: int, P: int, D: int, gates: int, blocks: int, threads: int) -> Sharing:
+    """Decide how many threads work on a layer, and on what."""
+    flops = 2 * T * B * D * gates * H * (I + P)
+    if threads == 1 or flops < SERIAL_FLOPS or B == 0:
+        return Sharing(1, 1, False)
+    teams = min(D, threads)
+    members = threads // teams
+    if members == 1:
+        return Sharing(teams, 1, False)
+    by_units = blocks >= members and P == H and (B < members or H >= 256)
+    if not by_units:
+        members = min(members, B)
+    return Sharing(teams, members, by_units and members > 1)
+
+
+class _Lengths(NamedTuple):
+    """Sequences of different lengths, sorted: the longest first."""
+
+    order: np.ndarray  # (B,) the sequences in sorted order
+    sorted: np.ndarray  # (B,) their lengths
+    offsets: np.ndarray  # (T + 1,) first row of every step
+    rows: np.ndarray  # (N,) of (T*B, ...) in the caller's order: the rows that exist, step by step
+    slots: np.ndarray  # (N,) of (T*B, ...) in sorted order
+
+
+def _sort(lengths: np.ndarray, T: int) -> _Lengths:
+    B = len(lengths)
+    order = np.argsort(-lengths, kind="stable")
+    ordered = lengths[order]
+    t, b = np.nonzero(ordered > np.arange(T)[:, None])
+    offsets = np.zeros(T + 1, np.int64)
+    np.cumsum(np.bincount(t, minlength=T), out=offsets[1:])
+    return _Lengths(order, ordered, offsets, t * B + order[b], t * B + b)
+
+
+class _Job:
+    """Everything one call needs: a plan per pass and the memory behind it."""
+
+    def __init__(self, cell: str, weights: LayerWeights, dtype: np.dtype) -> None:
+        self.cell, self.weights, self.dtype = cell, weights, dtype
+        self.form = FORMS[cell]
+        W_ih, W_hh = weights[0].W_ih, weights[0].W_hh
+        self.D = len(weights)
+        self.I, self.P = W_ih.shape[1], W_hh.shape[1]
+        self.H = W_ih.shape[0] // self.form.gates
+        self.projected = weights[0].W_hr is not None
+        self.lanes = lanes(dtype.itemsize)
+        self.width = self.form.vectors * self.lanes
+        self.slots = self.form.slots * self.width
+        self.blocks = -(-self.H // self.width)
+        self.forward, self.backward = Workspace(dtype), Workspace(dtype)
+        self.forward_plan = np.zeros(p.LENGTH, np.int64)
+        self.backward_plan = np.zeros(p.LENGTH, np.int64)
+        self._forward_key: tuple | None = None
+        self._backward_key: tuple | None = None
+        self.packed: int | None = None  # fingerprint of the weights that are packed
+        self.x: np.ndarray | None = None
+        self.h: np.ndarray | None = None
+        self.lengths: _Lengths | None = None
+        self.shape = (0, 0)
+        for plan in (self.forward_plan, self.backward_plan):
+            for d, w in enumerate(weights):
+                for name, array in zip((p.W_IH, p.W_HH, p.B_IH, p.B_HH, p.W_HR), w, strict=True):
+                    plan[name + d] = 0 if array is None else array.ctypes.data
+            plan[p.I], plan[p.H], plan[p.P], plan[p.D] = self.I, self.H, self.P, self.D
+            plan[p.BLOCKS] = self.blocks
+
+    # -- plans ---------------------------------------------------------------------------------------------
+
+    def _share(self, plan: np.ndarray, workspace: Workspace, T: int, B: int, sharing: Sharing) -> None:
+        members = sharing.members
+        plan[p.T], plan[p.B] = T, B
+        plan[p.MEMBERS], plan[p.TEAMS], plan[p.SPLIT_UNITS] = members, sharing.teams, sharing.by_units
+        plan[p.SYNC] = workspace.address("sync", self.D * SYNC_STRIDE * (members + 1), np.dtype(np.int64))
+        plan[p.SLICES] = workspace.address("slices", members + 1, np.dtype(np.int64))
+        edges = workspace.view("slices", (members + 1,))
+        if self.lengths is None:
+            edges[:] = [B * m // members for m in range(members + 1)]
+        else:  # equal numbers of steps rather than of sequences
+            done = np.concatenate([[0], np.cumsum(self.lengths.sorted)])
+            edges[:] = np.searchsorted(done, done[-1] * np.arange(members + 1) / members)
+            edges[0], edges[-1] = 0, B
+
+    def _lengths_into(self, plan: np.ndarray) -> int:
+        """Tell a plan about lengths; returns the number of rows."""
+        T, B = self.shape
+        if self.lengths is None:
+            plan[p.OFFSETS] = plan[p.LENGTHS] = 0
+            return T * B
+        plan[p.OFFSETS], plan[p.LENGTHS] = self.lengths.offsets.ctypes.data, self.lengths.sorted.ctypes.data
+        return int(self.lengths.offsets[-1])
+
+    def prepare_forward(self, T: int, B: int, training: bool, sharing: Sharing) -> None:
+        """Fill in the forward plan, all but what changes with every call."""
+        key = None if self.lengths is not None else (T, B, training, sharing)
+        if key is not None and key == self._forward_key:
+            return
+        self._forward_key = key
+        plan, work = self.forward_plan, self.forward
+        D, I, H, P, U = self.D, self.I, self.H, self.P, self.lanes
+        self._share(plan, work, T, B, sharing)
+        rows = self._lengths_into(plan)
+        own_blocks = -(-self.blocks // sharing.members) if sharing.by_units else self.blocks
+        own_rows = max(1, B if sharing.by_units else -(-B // sharing.members))
+        chunk_rows = max(6, min(64 * 1024 // I, _CHUNK_NUMBERS // (own_blocks * self.slots)))
+        chunk = max(1, min(T, chunk_rows // own_rows))
+        if own_rows < MAX_ROWS:
+            chunk = min(T, max(chunk, MAX_ROWS))
+        plan[p.CHUNK], plan[p.TRAINING] = chunk, training
+        whole = training or self.lengths is not None
+        plan[p.WHOLE] = whole
+        plan[p.ROWS] = rows if whole else chunk * B
+        plan[p.Z] = work.address("z", D * self.blocks * int(plan[p.ROWS]) * self.slots)
+        if self.cell == "lstm":
+            plan[p.CARRY] = work.address("carry", D * self.blocks * (T + 1 if training else 1) * B * U)
+        packed = self.form.gates * self.width
+        plan[p.PACKED_IH] = work.address("packed_ih", D * self.blocks * I * packed)
+        plan[p.PACKED_HH] = work.address("packed_hh", D * self.blocks * P * packed)
+        plan[p.BIAS] = work.address("bias", D * self.blocks * self.slots)
+        if self.projected:
+            wide = VECTORS * U
+            plan[p.PACKED_HR] = work.address("packed_hr", D * -(-P // wide) * H * wide)
+            plan[p.M_SLOTS] = work.address("m", D * (T if training else 1) * B * H)
+        plan[p.SCRATCH_SIZE] = MAX_ROWS * BUFFER_VECTORS * U
+        members = sharing.teams * sharing.members
+        plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
+
+    def prepare_backward(self, sharing: Sharing) -> None:
+        """Fill in the backward plan, all but what changes with every call."""
+        T, B = self.shape
+        plan, work, ahead = self.backward_plan, self.backward, self.forward_plan
+        for name in (p.ROWS, p.Z, p.CARRY, p.M_SLOTS):
+            plan[name] = ahead[name]
+        plan[p.TRAINING] = plan[p.WHOLE] = 1
+        key = None if self.lengths is not None else (T, B, sharing)
+        if key is not None and key == self._backward_key:
+            return
+        self._backward_key = key
+        D, I, H, P, U = self.D, self.I, self.H, self.P, self.lanes
+        self._share(plan, work, T, B, sharing)
+        rows = self._lengths_into(plan)
+        goal = 256 if H >= 128 else 512 if H >= 64 else 1024
+        plan[p.CHUNK] = chunk = max(1, goal // max(1, B))
+        padded = [-(-n // U) * U for n in (I, H, P)]
+        depth = self.blocks * self.form.gates * self.width
+        plan[p.PACKED_IH] = work.address("packed_ih", D * depth * padded[0])
+        plan[p.PACKED_HH] = work.address("packed_hh", D * depth * padded[2])
+        if self.projected:
+            plan[p.PACKED_HR] = work.address("packed_hr", D * padded[2] * padded[1])
+            plan[p.DH_TOTAL] = work.address("dh_total", D * rows * padded[2])
+        plan[p.DCARRY] = work.address("dcarry", D * self.blocks * self.form.vectors * B * U)
+        plan[p.DH_START] = work.address("dh_start", D * B * padded[2])
+        plan[p.SCRATCH_SIZE] = scratch_vectors(min(T, chunk) * B) * U
+        members = sharing.teams * sharing.members
+        plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
+
+
+def _take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> _Job:
+    jobs = weights.scratch.setdefault("cpu", [])
+    try:
+        return jobs.pop()
+    except IndexError:
+        return _Job(cell, weights, dtype)
+
+
+def _put_back(job: _Job) -> None:
+    job.x = job.h = job.lengths = None
+    job.weights.scratch["cpu"].append(job)
+
+
+def _sharing(job: _Job, T: int, B: int, threads: int) -> Sharing:
+    return choose_sharing(T, B, job.I, job.H, job.P, job.D, job.form.gates, job.blocks, threads)
+
+
+def layer_forward(cell, x, state, weights, lengths, training):
+    """See :mod:`lstm_numba.contract`."""
+    T, B, _ = x.shape
+    job = _take_job(cell, weights, x.dtype)
+    D, P = job.D, job.P
+    if lengths is not None:
+        job.lengths = _sort(lengths, T)
+        x = x.reshape(T * B, -1)[job.lengths.rows]
+        state = tuple(part[:, job.lengths.order] for part in state)
+    job.shape = (T, B)
+    keep = training or lengths is not None
+    if keep:  # slots that stay with the job; y is a copy
+        job.forward.address("h", (T + 2) * B * D * P)
+        h = job.forward.view("h", (T + 2, B, D * P))
+    else:
+        h = np.empty((T + 2, B, D * P), x.dtype)
+    final = tuple(np.empty(part.shape, x.dtype) for part in state)
+    wanted = _sharing(job, T, B, available_threads())
+    threads = reserve_threads(wanted.teams * wanted.members)
+    try:
+        sharing = wanted if threads == wanted.teams * wanted.members else Sharing(1, 1, False)
+        job.prepare_forward(T, B, training, sharing)
+        plan = job.forward_plan
+        now = 0 if training else fingerprint(weights)
+        plan[p.REPACK] = training or now != job.packed
+        job.packed = None if training else now
+        bind_forward(plan, x, state, h, final)
+        launch(FORWARD[cell], x.dtype.name, plan, threads)
+    finally:
+        release_threads(threads)
+    if lengths is None:
+        y = h[1:-1].copy() if keep else h[1:-1]
+    else:
+        y = np.zeros((T * B, D * P), x.dtype)
+        y[job.lengths.rows] = h[1:-1].reshape(T * B, D * P)[job.lengths.slots]
+        y = y.reshape(T, B, D * P)
+        final = tuple(_unsort(part, job.lengths) for part in final)
+    if not training:
+        _put_back(job)
+        return y, final, None
+    job.x, job.h = x, h
+    return y, final, job
+
+
+def _unsort(part: np.ndarray, lengths: _Lengths) -> np.ndarray:
+    result = np.empty_like(part)
+    result[:, lengths.order] = part
+    return result
+
+
+def layer_backward(cell, dy, dstate, cache, weights, grads):
+    """See :mod:`lstm_numba.contract`."""
+    job = cache
+    T, B = job.shape
+    lengths = job.lengths
+    if lengths is not None:
+        dy = dy.reshape(T * B, -1)[lengths.rows]
+        dstate = tuple(part[:, lengths.order] for part in dstate)
+    dx = np.empty((job.D, *job.x.shape), dy.dtype)
+    initial = tuple(np.empty(part.shape, dy.dtype) for part in dstate)
+    wanted = _sharing(job, T, B, available_threads())
+    threads = reserve_threads(wanted.teams * wanted.members)
+    try:
+        sharing = wanted if threads == wanted.teams * wanted.members else Sharing(1, 1, False)
+        job.prepare_backward(sharing)
+        bind_backward(job.backward_plan, job.x, job.h, dy, dstate, dx, initial, grads)
+        launch(BACKWARD[cell], dy.dtype.name, job.backward_plan, threads)
+    finally:
+        release_threads(threads)
+    dx = dx[0] if job.D == 1 else dx[0] + dx[1]
+    if lengths is not None:
+        result = np.zeros((T * B, job.I), dy.dtype)
+        result[lengths.rows] = dx
+        dx = result.reshape(T, B, job.I)
+        initial = tuple(_unsort(part, lengths) for part in initial)
+    _put_back(job)
+    return dx, initial
