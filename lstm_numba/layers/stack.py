@@ -238,11 +238,11 @@ class RecurrentStack(Layer, Generic[State]):
     ) -> tuple[np.ndarray, Parts, list[Any]]:
         B = x.shape[1]
         final, caches = [], []
-        for k in range(self.num_layers):
+        for k, weights in enumerate(self._layer_weights):
             if k > 0 and masks:
                 x = x * masks[k - 1]
             x, last, cache = kernels[k].layer_forward(
-                self._cell, x, self._layer_state(state, k, B), self._layer_weights[k], lengths, training
+                self._cell, x, self._layer_state(state, k, B), weights, lengths, training
             )
             final.append(last)
             caches.append(cache)
@@ -296,7 +296,8 @@ class RecurrentStack(Layer, Generic[State]):
 
     def _read_input(self, x: Any) -> tuple[np.ndarray, bool]:
         """Return ``x`` as contiguous (T, B, I), and whether it has a batch axis."""
-        array = as_real_array("x", x, self.dtype, contiguous=False)
+        known = type(x) is np.ndarray and x.dtype is self.dtype  # the usual case, decided without a call
+        array = x if known else as_real_array("x", x, self.dtype, contiguous=False)
         batched = array.ndim != 2
         if array.ndim not in (2, 3) or array.shape[-1] != self.input_size:
             check_shape("x", array, self._sequence_axes(None, None, {"I": self.input_size}, batched))
@@ -307,10 +308,12 @@ class RecurrentStack(Layer, Generic[State]):
         if array.shape[0] == 0:
             raise ValueError(f"x: expected at least one time step, got shape {np.shape(x)} with T=0")
         # backward must see the input as it was, even if the caller reuses the buffer
-        return (np.array(array, order="C") if self.training else np.ascontiguousarray(array)), batched
+        return (array.copy() if self.training else np.ascontiguousarray(array)), batched
 
     def _read_gradient(self, dy: Any, T: int, B: int, batched: bool) -> np.ndarray:
         array = as_real_array("dy", dy, self.dtype, contiguous=False)
+        if array.shape == (T, B, self._features) and batched and not self.batch_first:
+            return np.ascontiguousarray(array)
         check_shape("dy", array, self._sequence_axes(B, T, {"H*directions": self._features}, batched))
         if not batched:
             array = array[:, None]
@@ -346,7 +349,7 @@ class RecurrentStack(Layer, Generic[State]):
                 axis = "proj_size" if width != self.hidden_size else "H"
                 axes = {"num_layers*directions": L} | ({"B": B} if batched else {}) | {axis: width}
                 check_shape(label, array, axes)
-            array = np.array(array, order="C")  # a copy, for the same reason as the input's
+            array = array.copy()  # for the same reason as the input's
             parts.append(array if batched else array[:, None])
         return tuple(parts)
 
