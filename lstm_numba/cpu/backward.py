@@ -13,18 +13,16 @@ from numba import njit
 
 from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.cell_blocks import (
-    gru_block_grad,
-    lstm_block_grad,
-    one_gate,
-    rnn_relu_block_grad,
-    rnn_tanh_block_grad,
-)
-from lstm_numba.cpu.denormals import flush_denormals, restore_denormals
-from lstm_numba.cpu.forward import (
     GRU_FORM,
     LSTM_FORM,
-    RNN_FORM,
+    RNN_RELU_FORM,
+    RNN_TANH_FORM,
+    cell_block_grad,
+    one_gate,
+)
+from lstm_numba.cpu.forward import (
     active_rows,
+    bounds,
     carry_of,
     first_row,
     groups_of,
@@ -39,6 +37,7 @@ from lstm_numba.cpu.simd import (
     MAX_ROWS,
     VECTORS,
     add_vector,
+    call_tile,
     clear_vector,
     copy_row,
     get,
@@ -48,11 +47,7 @@ from lstm_numba.cpu.simd import (
     put,
     step,
     store_part,
-    tile_1,
-    tile_2,
-    tile_4,
 )
-from lstm_numba.cpu.teams import SYNC_STRIDE, first_part, next_part
 
 _UNIT = {"error_model": "numpy"}
 
@@ -67,15 +62,11 @@ def scratch_vectors(chunk_rows: int) -> int:
     return _FIXED + 4 * chunk_rows
 
 
-@njit(**_UNIT)
-def _product(vectors, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step):
-    """The tile of the given width."""
-    if vectors == 4:
-        tile_4(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step)
-    elif vectors == 2:
-        tile_2(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step)
-    else:
-        tile_1(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step)
+@njit(forceinline=True, **_UNIT)
+def _product(plan, vectors, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step):
+    """C = S + A @ B with the tile of the given width."""
+    tile = get(plan, p.TILES + vectors)
+    call_tile(tile, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step)
 
 
 @njit(**_UNIT)
@@ -121,7 +112,7 @@ def _begin(plan, like, d, part, form):
             load_part(step(target, j), step(source, j), P - j)
         if form.slots == 1:
             continue
-        has_carry = get(plan, p.DC_N) != 0
+        has_carry = get(plan, p.HAS_CARRY) != 0
         source = step(pointer_at(get(plan, p.DC_N), like), (d * B + b) * H)
         for block in range((H + U - 1) // U):
             if has_carry:
@@ -139,11 +130,11 @@ def _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, start,
     dz = step(_z(plan, like, d, 0, row, slots), form.first_hh * width)
     step_of_block = get(plan, p.ROWS) * slots
     columns = vectors * lanes_of(like)
-    _product(vectors, rows, target, columns, start, start_row, dz, slots, 1, W, K, segments, step_of_block)
+    _product(plan, vectors, rows, target, columns, start, start_row, dz, slots, 1, W, K, segments, step_of_block)
 
 
 @njit(**_UNIT)
-def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scratch, slots, form, cell_grad):
+def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scratch, slots, form):
     """One step back for a few sequences and one panel of hidden units."""
     U = lanes_of(like)
     H, P, D, B = get(plan, p.H), get(plan, p.P), get(plan, p.D), get(plan, p.B)
@@ -158,7 +149,7 @@ def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scr
         depth = padded
         W = step(pointer_at(get(plan, p.PACKED_HR), like), d * depth * ((H + U - 1) // U * U) + n0 * depth)
         dh_total = step(pointer_at(get(plan, p.DH_TOTAL), like), (d * first_row(plan, get(plan, p.T)) + row) * padded)
-        _product(vectors, rows, dh, vectors * U, zeros, 0, dh_total, padded, 1, W, depth, 1, 0)
+        _product(plan, vectors, rows, dh, vectors * U, zeros, 0, dh_total, padded, 1, W, depth, 1, 0)
         dy, dy_row = zeros, 0
     else:
         _start_dh(plan, like, d, t_next, continues, b, rows, n0, vectors, dh, zeros, slots, form)
@@ -173,7 +164,8 @@ def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scr
         block, inside = j0 // width, j0 % width
         unit = j0 // U
         at = step(_z(plan, like, d, block, row, slots), inside)
-        cell_grad(
+        cell_block_grad(
+            form,
             rows,
             at,
             slots,
@@ -211,7 +203,7 @@ def _start_dh(plan, like, d, t_next, continues, b, rows, n0, vectors, dh, zeros,
 
 
 @njit(**_UNIT)
-def _retreat(plan, like, d, number, b0, b1, first_panel, last_panel, scratch, form, cell_grad):
+def _retreat(plan, like, d, number, b0, b1, first_panel, last_panel, scratch, form):
     """One step back for some sequences and panels; ``number`` counts the steps in the order of computation."""
     U = lanes_of(like)
     T, H, P = get(plan, p.T), get(plan, p.H), get(plan, p.P)
@@ -225,7 +217,7 @@ def _retreat(plan, like, d, number, b0, b1, first_panel, last_panel, scratch, fo
     projected = get(plan, p.W_HR + d) != 0
     if projected:
         _retreat_projection(plan, like, d, t, t_next, past, b0, min(b1, now), scratch, slots, form)
-        first_panel, last_panel = 0, panel_count(H, U)
+        last_panel = panel_count(H, U)
     columns = H if projected else P
     for n in range(first_panel, last_panel):
         panel = n if number & 1 == 0 else first_panel + last_panel - 1 - n
@@ -237,7 +229,7 @@ def _retreat(plan, like, d, number, b0, b1, first_panel, last_panel, scratch, fo
             groups = groups_of(end - b)
             while groups > 0:
                 rows = (end - b + groups - 1) // groups
-                _retreat_rows(plan, like, d, t, t_next, b < past, b, rows, n0, vectors, scratch, slots, form, cell_grad)
+                _retreat_rows(plan, like, d, t, t_next, b < past, b, rows, n0, vectors, scratch, slots, form)
                 b += rows
                 groups -= 1
 
@@ -282,7 +274,7 @@ def _finish(plan, like, d, t, b0, b1, first_panel, last_panel, scratch, form):
     slots = form.slots * width
     dh = step(scratch, MAX_ROWS * _CELL * U)
     zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
-    is_lstm = get(plan, p.DC0) != 0
+    is_lstm = get(plan, p.HAS_CARRY) != 0
     adds_carry = form.gates == 3
     for panel in range(first_panel, min(last_panel, panel_count(P, U))):
         n0 = panel_start(P, U, panel)
@@ -310,7 +302,7 @@ def _finish(plan, like, d, t, b0, b1, first_panel, last_panel, scratch, form):
 
 
 @njit(**_UNIT)
-def _add_rows_product(dW, row_0, rows, N, n0, vectors, A, a_step, panel, K, edge):
+def _add_rows_product(plan, dW, row_0, rows, N, n0, vectors, A, a_step, panel, K, edge):
     """``dW[row_0 : row_0 + rows, n0 : n0 + panel's width] += A^T @ panel``; only columns that exist are written."""
     U = lanes_of(dW)
     columns = vectors * U
@@ -320,13 +312,13 @@ def _add_rows_product(dW, row_0, rows, N, n0, vectors, A, a_step, panel, K, edge
         count = (rows - r + groups - 1) // groups
         C = step(dW, (row_0 + r) * N + n0)
         if n0 + columns <= N:
-            _product(vectors, count, C, N, C, N, step(A, r), 1, a_step, panel, K, 1, 0)
+            _product(plan, vectors, count, C, N, C, N, step(A, r), 1, a_step, panel, K, 1, 0)
         else:
             for n in range(count):
                 for v in range(0, columns, U):
                     if n0 + v < N:
                         load_part(step(edge, n * columns + v), step(C, n * N + v), N - n0 - v)
-            _product(vectors, count, edge, columns, edge, columns, step(A, r), 1, a_step, panel, K, 1, 0)
+            _product(plan, vectors, count, edge, columns, edge, columns, step(A, r), 1, a_step, panel, K, 1, 0)
             for n in range(count):
                 for v in range(0, columns, U):
                     if n0 + v < N:
@@ -384,7 +376,7 @@ def _weight_gradients(plan, like, d, t0, t1, u0, u1, scratch, form):
                     j0 = block * width
                     count = min(width, H - j0)
                     A = step(z, (first + n) * width)
-                    _add_rows_product(dW, gate * H + j0, count, N, n0, vectors, A, slots, panel, rows, edge)
+                    _add_rows_product(plan, dW, gate * H + j0, count, N, n0, vectors, A, slots, panel, rows, edge)
             n0 += vectors * U
     _bias_gradients(plan, like, d, row_0, rows, u0, u1, scratch, form)
 
@@ -405,9 +397,9 @@ def _bias_gradients(plan, like, d, row_0, rows, u0, u1, scratch, form):
     for block in range(u0, u1):
         z = _z(plan, like, d, block, row_0, slots)
         if form.slots == 4:
-            tile_4(1, sums, slots, zeros, 0, one, 0, 0, z, rows, 1, 0)
+            _product(plan, 4, 1, sums, slots, zeros, 0, one, 0, 0, z, rows, 1, 0)
         else:
-            one_gate(1, sums, slots, zeros, 0, one, 0, 0, z, rows)
+            one_gate(plan, 1, sums, slots, zeros, 0, one, 0, 0, z, rows)
         count = min(width, H - block * width)
         for n in range(form.gates):
             to_ih = (n + form.turn_ih) % form.gates * H + block * width
@@ -438,7 +430,7 @@ def _projection_gradient(plan, like, d, t0, t1, first, last, scratch):
             count = active_rows(plan, t)
             _gather(step(panel, done * vectors * U), m_of(plan, like, d, t, 0), H, count, n0, vectors * U, H)
             done += count
-        _add_rows_product(dW, first, last - first, H, n0, vectors, A, padded, panel, rows, edge)
+        _add_rows_product(plan, dW, first, last - first, H, n0, vectors, A, padded, panel, rows, edge)
         n0 += vectors * U
 
 
@@ -467,9 +459,9 @@ def _input_gradient(plan, like, d, row, last, scratch, form):
             C = step(dx, at * I + n0)
             panel = step(W, n0 * depth)
             if n0 + columns <= I:
-                _product(vectors, rows, C, I, zeros, 0, dz, slots, 1, panel, K, blocks, far)
+                _product(plan, vectors, rows, C, I, zeros, 0, dz, slots, 1, panel, K, blocks, far)
             else:
-                _product(vectors, rows, edge, columns, zeros, 0, dz, slots, 1, panel, K, blocks, far)
+                _product(plan, vectors, rows, edge, columns, zeros, 0, dz, slots, 1, panel, K, blocks, far)
                 for r in range(rows):
                     for v in range(0, columns, U):
                         if n0 + v < I:
@@ -492,82 +484,68 @@ def _products(plan, like, d, t0, t1, part, scratch, form):
 
 
 @njit(**_UNIT)
-def _backward(plan, like, member, form, cell_grad):
-    before = flush_denormals()
-    U = lanes_of(like)
-    T, D, B, P = get(plan, p.T), get(plan, p.D), get(plan, p.B), get(plan, p.P)
-    members, teams = get(plan, p.MEMBERS), get(plan, p.TEAMS)
-    me = member % members
+def _run_phase(plan, like, d, phase, part, member, form):
+    """One member's part of a phase. The phases: packing; for every chunk its scan and its products; dh0 and dc0.
+
+    By units the scan has a phase for every step.
+    """
+    T, B, chunk, members = get(plan, p.T), get(plan, p.B), get(plan, p.CHUNK), get(plan, p.MEMBERS)
     scratch = step(pointer_at(get(plan, p.SCRATCH), like), member * get(plan, p.SCRATCH_SIZE))
+    panels = panel_count(get(plan, p.P), lanes_of(like))
+    b0, b1, n0, n1 = bounds(plan, part, panels)
+    constants = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * lanes_of(like))
     for v in range(4):
-        clear_vector(step(scratch, (MAX_ROWS * (_CELL + _DH + _EDGE) + v) * U))
-    put(scratch, (MAX_ROWS * (_CELL + _DH + _EDGE) + 4) * U, 1)
-    slices = pointer_at(get(plan, p.SLICES), plan)
-    by_units = get(plan, p.SPLIT_UNITS) != 0
-    panels = panel_count(P, U)
-    chunk = get(plan, p.CHUNK)
-    for d in range(member // members, D, teams):
-        sync = step(pointer_at(get(plan, p.SYNC), plan), d * SYNC_STRIDE * (members + 1))
-        phase = 0
-        part = first_part(sync, members, phase, me)
-        while part >= 0:
-            _begin(plan, like, d, part, form)
-            part = next_part(sync, members, phase)
-        phase += 1
-        first = 0
-        while first < T:
-            last = min(T, first + chunk)
-            if by_units:
-                for number in range(first, last):
-                    part = first_part(sync, members, phase, me)
-                    while part >= 0:
-                        n0, n1 = share(panels, members, part), share(panels, members, part + 1)
-                        _retreat(plan, like, d, number, 0, B, n0, n1, scratch, form, cell_grad)
-                        part = next_part(sync, members, phase)
-                    phase += 1
-            else:
-                part = first_part(sync, members, phase, me)
-                while part >= 0:
-                    for number in range(first, last):
-                        b0, b1 = get(slices, part), get(slices, part + 1)
-                        _retreat(plan, like, d, number, b0, b1, 0, panels, scratch, form, cell_grad)
-                    part = next_part(sync, members, phase)
-                phase += 1
-            t0, t1 = (first, last) if d else (T - last, T - first)
-            part = first_part(sync, members, phase, me)
-            while part >= 0:
-                _products(plan, like, d, t0, t1, part, scratch, form)
-                part = next_part(sync, members, phase)
-            phase += 1
-            first = last
+        clear_vector(step(constants, v * lanes_of(like)))
+    put(constants, 4 * lanes_of(like), 1)
+    if phase == 0:
+        _begin(plan, like, d, part, form)
+        return
+    per_chunk = chunk + 1 if get(plan, p.SPLIT_UNITS) else 2
+    first = (phase - 1) // per_chunk * chunk
+    last = min(T, first + chunk)
+    inside = (phase - 1) % per_chunk
+    scans = last - first if get(plan, p.SPLIT_UNITS) else 1
+    if phase == get(plan, p.PHASES) - 1:
         t = T - 1 if d else 0
-        part = first_part(sync, members, phase, me)
-        while part >= 0:
-            b0, b1 = share(B, members, part), share(B, members, part + 1)
-            _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), 0, panels, scratch, form)
-            part = next_part(sync, members, phase)
-    restore_denormals(before)
+        b0, b1 = share(B, members, part), share(B, members, part + 1)
+        n0, n1 = 0, panels
+        _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), n0, n1, scratch, form)
+    elif inside == scans:
+        t0, t1 = (first, last) if d else (T - last, T - first)
+        _products(plan, like, d, t0, t1, part, scratch, form)
+    else:
+        if get(plan, p.SPLIT_UNITS):
+            first, last = first + inside, first + inside + 1
+        for number in range(first, last):
+            _retreat(plan, like, d, number, b0, b1, n0, n1, scratch, form)
 
 
-def _lstm(plan, like, member):
-    _backward(plan, like, member, LSTM_FORM, lstm_block_grad)
+def count_phases(T: int, chunk: int, by_units: bool) -> int:
+    """Number of phases of a backward pass."""
+    chunks = -(-T // chunk)
+    return 2 + chunks + (T if by_units else chunks)
 
 
-def _gru(plan, like, member):
-    _backward(plan, like, member, GRU_FORM, gru_block_grad)
+def _lstm(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, LSTM_FORM)
 
 
-def _rnn_tanh(plan, like, member):
-    _backward(plan, like, member, RNN_FORM, rnn_tanh_block_grad)
+def _gru(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, GRU_FORM)
 
 
-def _rnn_relu(plan, like, member):
-    _backward(plan, like, member, RNN_FORM, rnn_relu_block_grad)
+def _rnn_tanh(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, RNN_TANH_FORM)
 
 
+def _rnn_relu(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, RNN_RELU_FORM)
+
+
+_TILES = {1, 2, 4}
 BACKWARD = {
-    "lstm": Kernel(_lstm),
-    "gru": Kernel(_gru),
-    "rnn_tanh": Kernel(_rnn_tanh),
-    "rnn_relu": Kernel(_rnn_relu),
+    "lstm": Kernel(_lstm, _TILES),
+    "gru": Kernel(_gru, _TILES),
+    "rnn_tanh": Kernel(_rnn_tanh, _TILES),
+    "rnn_relu": Kernel(_rnn_relu, _TILES),
 }

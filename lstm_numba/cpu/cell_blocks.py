@@ -14,7 +14,10 @@ rnn    z (both)                                        nothing but h      none
 =====  ==============================================  ================  ==============
 """
 
+from typing import NamedTuple
+
 from numba import njit
+from numba.extending import overload
 
 from lstm_numba.cells import (
     gru_step,
@@ -26,9 +29,10 @@ from lstm_numba.cells import (
     rnn_tanh_step,
     rnn_tanh_step_grad,
 )
+from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.simd import (
     VECTORS,
-    clear_vector,
+    call_tile,
     copy_vector,
     get,
     lanes_of,
@@ -36,10 +40,6 @@ from lstm_numba.cpu.simd import (
     put,
     step,
     store_part,
-    tile_1,
-    tile_2,
-    tile_3,
-    tile_4,
 )
 
 _UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -47,33 +47,35 @@ _UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
 # Four gates are one tile of four vectors, or two of two; three gates are one of three, or three of one.
 FOUR = 4 // min(VECTORS, 4)  # panels for four vectors
 THREE = 1 if VECTORS >= 3 else 3
-_tile_of_four = tile_4 if VECTORS >= 4 else tile_2
-_tile_of_three = tile_3 if VECTORS >= 3 else tile_1
-_tile_of_rnn = tile_4 if VECTORS >= 4 else tile_2
+TILE_OF_FOUR = 4 // FOUR
+TILE_OF_THREE = 3 // THREE
+TILE_OF_ONE = VECTORS
 
 
 @njit(**_UNIT)
-def four_gates(rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
+def four_gates(plan, rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
     """C = S + A @ W for a block of four slots."""
-    width = 4 // FOUR * lanes_of(C)
+    width = TILE_OF_FOUR * lanes_of(C)
+    tile = get(plan, p.TILES + TILE_OF_FOUR)
     for part in range(FOUR):
         at = part * width
-        _tile_of_four(rows, step(C, at), c_row, step(S, at), s_row, A, a_row, a_step, step(W, at * K), K, 1, 0)
+        call_tile(tile, rows, step(C, at), c_row, step(S, at), s_row, A, a_row, a_step, step(W, at * K), K, 1, 0)
 
 
 @njit(**_UNIT)
-def three_gates(rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
+def three_gates(plan, rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
     """C = S + A @ W for a block of three slots."""
-    width = 3 // THREE * lanes_of(C)
+    width = TILE_OF_THREE * lanes_of(C)
+    tile = get(plan, p.TILES + TILE_OF_THREE)
     for part in range(THREE):
         at = part * width
-        _tile_of_three(rows, step(C, at), c_row, step(S, at), s_row, A, a_row, a_step, step(W, at * K), K, 1, 0)
+        call_tile(tile, rows, step(C, at), c_row, step(S, at), s_row, A, a_row, a_step, step(W, at * K), K, 1, 0)
 
 
 @njit(**_UNIT)
-def one_gate(rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
+def one_gate(plan, rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
     """C = S + A @ W for a block of one wide slot."""
-    _tile_of_rnn(rows, C, c_row, S, s_row, A, a_row, a_step, W, K, 1, 0)
+    call_tile(get(plan, p.TILES + TILE_OF_ONE), rows, C, c_row, S, s_row, A, a_row, a_step, W, K, 1, 0)
 
 
 # -- LSTM --------------------------------------------------------------------------------------------------------
@@ -98,13 +100,14 @@ def _activate_lstm(buffer, rows):
 
 
 @njit(**_UNIT)
-def lstm_input(rows, z, z_row, bias, x, x_row, W, K):
+def lstm_input(plan, rows, z, z_row, bias, x, x_row, W, K):
     """Input's share of z for a few rows of a block."""
-    four_gates(rows, z, z_row, bias, 0, x, x_row, 1, W, K)
+    four_gates(plan, rows, z, z_row, bias, 0, x, x_row, 1, W, K)
 
 
 @njit(**_UNIT)
 def lstm_block(
+    plan,
     rows,
     W,  # packed recurrent weights of the block
     K,  # length of h
@@ -123,7 +126,7 @@ def lstm_block(
 ):
     """One time step of a block of LSTM units for a few sequences."""
     U = lanes_of(z)
-    four_gates(rows, buffer, 6 * U, z, z_row, h_prev, h_row, 1, W, K)
+    four_gates(plan, rows, buffer, 6 * U, z, z_row, h_prev, h_row, 1, W, K)
     for r in range(rows):
         copy_vector(step(buffer, r * 6 * U + 4 * U), step(carry_in, r * U))
     _activate_lstm(buffer, rows)
@@ -217,19 +220,19 @@ def _activate_gru(buffer, rows):
 
 
 @njit(**_UNIT)
-def gru_input(rows, z, z_row, bias, x, x_row, W, K):
+def gru_input(plan, rows, z, z_row, bias, x, x_row, W, K):
     """Input's share of z for a few rows of a block; the slot of n_h gets its bias."""
     U = lanes_of(z)
-    three_gates(rows, z, z_row, bias, 0, x, x_row, 1, W, K)
+    three_gates(plan, rows, z, z_row, bias, 0, x, x_row, 1, W, K)
     for r in range(rows):
         copy_vector(step(z, r * z_row + 3 * U), step(bias, 3 * U))
 
 
 @njit(**_UNIT)
-def gru_block(rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
+def gru_block(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
     """One time step of a block of GRU units for a few sequences; arguments as for :func:`lstm_block`."""
     U = lanes_of(z)
-    three_gates(rows, step(buffer, U), 5 * U, step(z, U), z_row, h_prev, h_row, 1, W, K)
+    three_gates(plan, rows, step(buffer, U), 5 * U, step(z, U), z_row, h_prev, h_row, 1, W, K)
     for r in range(rows):
         copy_vector(step(buffer, r * 5 * U), step(z, r * z_row))
         load_part(step(buffer, r * 5 * U + 4 * U), step(h_own, r * h_row), count)
@@ -291,72 +294,192 @@ def gru_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_
 
 
 @njit(forceinline=True, **_UNIT)
-def _activate_rnn(buffer, rows, equation):
+def _activate_rnn_tanh(buffer, rows):
     U = VECTORS * lanes_of(buffer)
     for r in range(rows):
         for j in range(r * U, r * U + U):
-            put(buffer, j, equation(get(buffer, j)))
+            put(buffer, j, rnn_tanh_step(get(buffer, j)))
 
 
 @njit(forceinline=True, **_UNIT)
-def _rnn_block(rows, W, K, z, z_row, h_prev, h_row, h, out_row, count, buffer, equation):
-    U = lanes_of(z)
-    width = VECTORS * U
-    one_gate(rows, buffer, width, z, z_row, h_prev, h_row, 1, W, K)
-    _activate_rnn(buffer, rows, equation)
+def _activate_rnn_relu(buffer, rows):
+    U = VECTORS * lanes_of(buffer)
     for r in range(rows):
-        for v in range(0, min(count, width), U):
+        for j in range(r * U, r * U + U):
+            put(buffer, j, rnn_relu_step(get(buffer, j)))
+
+
+@njit(**_UNIT)
+def _store_rnn(rows, h, out_row, count, buffer):
+    width = VECTORS * lanes_of(h)
+    for r in range(rows):
+        for v in range(0, min(count, width), lanes_of(h)):
             store_part(step(h, r * out_row + v), step(buffer, r * width + v), count - v)
 
 
 @njit(**_UNIT)
-def rnn_input(rows, z, z_row, bias, x, x_row, W, K):
+def rnn_input(plan, rows, z, z_row, bias, x, x_row, W, K):
     """Input's share of z for a few rows of a block."""
-    one_gate(rows, z, z_row, bias, 0, x, x_row, 1, W, K)
+    one_gate(plan, rows, z, z_row, bias, 0, x, x_row, 1, W, K)
 
 
 @njit(**_UNIT)
-def rnn_tanh_block(rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
+def rnn_tanh_block(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
     """One time step of a block of tanh units for a few sequences; arguments as for :func:`lstm_block`."""
-    _rnn_block(rows, W, K, z, z_row, h_prev, h_row, h, out_row, count, buffer, rnn_tanh_step)
+    one_gate(plan, rows, buffer, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
+    _activate_rnn_tanh(buffer, rows)
+    _store_rnn(rows, h, out_row, count, buffer)
 
 
 @njit(**_UNIT)
-def rnn_relu_block(rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
+def rnn_relu_block(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
     """One time step of a block of rectified units for a few sequences; arguments as for :func:`lstm_block`."""
-    _rnn_block(rows, W, K, z, z_row, h_prev, h_row, h, out_row, count, buffer, rnn_relu_step)
+    one_gate(plan, rows, buffer, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
+    _activate_rnn_relu(buffer, rows)
+    _store_rnn(rows, h, out_row, count, buffer)
 
 
-@njit(forceinline=True, **_UNIT)
-def _differentiate_rnn(buffer, rows, equation):
-    """``h dh dy`` becomes ``dz dh dy`` in every row."""
-    U = lanes_of(buffer)
-    for r in range(rows):
-        at = r * 3 * U
-        for j in range(at, at + U):
-            put(buffer, j, equation(get(buffer, j + U) + get(buffer, j + 2 * U), get(buffer, j)))
-
-
-@njit(forceinline=True, **_UNIT)
-def _rnn_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, h, h_row, count, buffer, equation):
-    U = lanes_of(z)
+@njit(**_UNIT)
+def _load_rnn(rows, dh, dh_row, dy, dy_row, h, h_row, count, buffer):
+    U = lanes_of(dh)
     for r in range(rows):
         at = step(buffer, r * 3 * U)
         load_part(at, step(h, r * h_row), count)
         copy_vector(step(at, U), step(dh, r * dh_row))
         load_part(step(at, 2 * U), step(dy, r * dy_row), count)
-    _differentiate_rnn(buffer, rows, equation)
+
+
+@njit(forceinline=True, **_UNIT)
+def _differentiate_rnn_tanh(buffer, rows):
+    """``h dh dy`` becomes ``dz dh dy`` in every row."""
+    U = lanes_of(buffer)
     for r in range(rows):
-        load_part(step(z, r * z_row), step(buffer, r * 3 * U), count)
+        at = r * 3 * U
+        for j in range(at, at + U):
+            put(buffer, j, rnn_tanh_step_grad(get(buffer, j + U) + get(buffer, j + 2 * U), get(buffer, j)))
+
+
+@njit(forceinline=True, **_UNIT)
+def _differentiate_rnn_relu(buffer, rows):
+    """``h dh dy`` becomes ``dz dh dy`` in every row."""
+    U = lanes_of(buffer)
+    for r in range(rows):
+        at = r * 3 * U
+        for j in range(at, at + U):
+            put(buffer, j, rnn_relu_step_grad(get(buffer, j + U) + get(buffer, j + 2 * U), get(buffer, j)))
 
 
 @njit(**_UNIT)
 def rnn_tanh_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
     """One time step back of tanh units; arguments as for :func:`lstm_block_grad`."""
-    _rnn_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, h, h_row, count, buffer, rnn_tanh_step_grad)
+    _load_rnn(rows, dh, dh_row, dy, dy_row, h, h_row, count, buffer)
+    _differentiate_rnn_tanh(buffer, rows)
+    for r in range(rows):
+        load_part(step(z, r * z_row), step(buffer, r * 3 * lanes_of(z)), count)
 
 
 @njit(**_UNIT)
 def rnn_relu_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
     """One time step back of rectified units; arguments as for :func:`lstm_block_grad`."""
-    _rnn_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, h, h_row, count, buffer, rnn_relu_step_grad)
+    _load_rnn(rows, dh, dh_row, dy, dy_row, h, h_row, count, buffer)
+    _differentiate_rnn_relu(buffer, rows)
+    for r in range(rows):
+        load_part(step(z, r * z_row), step(buffer, r * 3 * lanes_of(z)), count)
+
+
+# -- which functions belong to a cell ----------------------------------------------------------------------------
+
+
+class Form(NamedTuple):
+    """How a cell's gates are laid out; see :mod:`lstm_numba.cpu.packing`. Its class tells compiled code the cell."""
+
+    gates: int  # G: the weight matrices have G * H rows
+    slots: int  # vectors of z per vector of units
+    vectors: int  # vectors of units in a block
+    first_ih: int  # slots that the input product fills, and which gate sits in the first of them
+    turn_ih: int
+    first_hh: int  # the same for the recurrent product
+    turn_hh: int
+    panel: int  # vectors in a tile of these products
+
+
+class LSTMForm(Form):
+    """Slots i, f, g, o."""
+
+
+class GRUForm(Form):
+    """Slots n_x, r, z, n_h: the input product fills the first three, the recurrent product the last three."""
+
+
+class RNNTanhForm(Form):
+    """One slot."""
+
+
+class RNNReluForm(Form):
+    """One slot."""
+
+
+LSTM_FORM = LSTMForm(4, 4, 1, 0, 0, 0, 0, 4 // FOUR)
+GRU_FORM = GRUForm(3, 4, 1, 0, 2, 1, 0, 3 // THREE)
+RNN_TANH_FORM = RNNTanhForm(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)
+RNN_RELU_FORM = RNNReluForm(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)
+FORMS = {"lstm": LSTM_FORM, "gru": GRU_FORM, "rnn_tanh": RNN_TANH_FORM, "rnn_relu": RNN_RELU_FORM}
+
+
+def cell_input(form, plan, rows, z, z_row, bias, x, x_row, W, K):
+    """Input's share of z, for the cell of this form."""
+    raise NotImplementedError("cell_input is for compiled code")
+
+
+@overload(cell_input, jit_options=_UNIT)
+def _compiled_cell_input(form, plan, rows, z, z_row, bias, x, x_row, W, K):
+    function = {LSTMForm: lstm_input, GRUForm: gru_input}.get(form.instance_class, rnn_input)
+    return lambda form, plan, rows, z, z_row, bias, x, x_row, W, K: function(plan, rows, z, z_row, bias, x, x_row, W, K)
+
+
+def cell_block(form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
+    """One time step of a block, for the cell of this form."""
+    raise NotImplementedError("cell_block is for compiled code")
+
+
+@overload(cell_block, jit_options=_UNIT)
+def _compiled_cell_block(
+    form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+):
+    function = {
+        LSTMForm: lstm_block,
+        GRUForm: gru_block,
+        RNNTanhForm: rnn_tanh_block,
+        RNNReluForm: rnn_relu_block,
+    }[form.instance_class]
+
+    def block(
+        form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+    ):
+        function(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer)
+
+    return block
+
+
+def cell_block_grad(
+    form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer
+):
+    """One time step back of a block, for the cell of this form."""
+    raise NotImplementedError("cell_block_grad is for compiled code")
+
+
+@overload(cell_block_grad, jit_options=_UNIT)
+def _compiled_cell_block_grad(
+    form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer
+):
+    function = {
+        LSTMForm: lstm_block_grad,
+        GRUForm: gru_block_grad,
+        RNNTanhForm: rnn_tanh_block_grad,
+        RNNReluForm: rnn_relu_block_grad,
+    }[form.instance_class]
+
+    def block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
+        function(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer)
+
+    return block_grad

@@ -10,24 +10,21 @@ still when the scan needs it. ``z`` is stored block by block, within a block row
 step), so that whatever is read or written together lies together.
 """
 
-from typing import NamedTuple
-
 from numba import njit
 
 from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.cell_blocks import (
-    FOUR,
-    THREE,
-    gru_block,
-    gru_input,
-    lstm_block,
-    lstm_input,
+    GRU_FORM,
+    LSTM_FORM,
+    RNN_RELU_FORM,
+    RNN_TANH_FORM,
+    TILE_OF_FOUR,
+    TILE_OF_ONE,
+    TILE_OF_THREE,
+    cell_block,
+    cell_input,
     one_gate,
-    rnn_input,
-    rnn_relu_block,
-    rnn_tanh_block,
 )
-from lstm_numba.cpu.denormals import flush_denormals, restore_denormals
 from lstm_numba.cpu.launch import Kernel
 from lstm_numba.cpu.packing import pack_bias, pack_block
 from lstm_numba.cpu.simd import (
@@ -42,7 +39,6 @@ from lstm_numba.cpu.simd import (
     step,
     store_part,
 )
-from lstm_numba.cpu.teams import SYNC_STRIDE, first_part, next_part
 
 _UNIT = {"error_model": "numpy"}
 BUFFER_VECTORS = 6  # vectors per row of the largest buffer that a block uses, forward
@@ -98,33 +94,15 @@ def carry_of(plan, like, d, block, slot, b):
     return step(pointer_at(get(plan, p.CARRY), like), at * U)
 
 
-class Form(NamedTuple):
-    """How a cell's gates are laid out; see :mod:`lstm_numba.cpu.packing`."""
-
-    gates: int  # G: the weight matrices have G * H rows
-    slots: int  # vectors of z per vector of units
-    vectors: int  # vectors of units in a block
-    first_ih: int  # slots that the input product fills, and which gate sits in the first of them
-    turn_ih: int
-    first_hh: int  # the same for the recurrent product
-    turn_hh: int
-    panel: int  # vectors in a tile of these products
-
-
-LSTM_FORM = Form(4, 4, 1, 0, 0, 0, 0, 4 // FOUR)
-GRU_FORM = Form(3, 4, 1, 0, 2, 1, 0, 3 // THREE)
-RNN_FORM = Form(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)
-
-
 @njit(**_UNIT)
-def _begin_states(plan, like, d, first, last, has_carry):
+def _begin_states(plan, like, d, first, last):
     """Put the initial states of some sequences where their first step looks for them."""
     U = lanes_of(like)
     B, H, P = get(plan, p.B), get(plan, p.H), get(plan, p.P)
     for b in range(first, last):
         slot = length_of(plan, b) + 1 if d else 0
         copy_row(h_of(plan, like, d, slot, b), step(pointer_at(get(plan, p.H0), like), (d * B + b) * P), P)
-        if has_carry:
+        if get(plan, p.HAS_CARRY):
             source = step(pointer_at(get(plan, p.C0), like), (d * B + b) * H)
             slot = length_of(plan, b) if d else 0
             for block in range(get(plan, p.BLOCKS)):
@@ -132,14 +110,14 @@ def _begin_states(plan, like, d, first, last, has_carry):
 
 
 @njit(**_UNIT)
-def _end_states(plan, like, d, first, last, has_carry):
+def _end_states(plan, like, d, first, last):
     """Collect the states after the last step of some sequences."""
     U = lanes_of(like)
     B, H, P = get(plan, p.B), get(plan, p.H), get(plan, p.P)
     for b in range(first, last):
         slot = 1 if d else length_of(plan, b)
         copy_row(step(pointer_at(get(plan, p.H_N), like), (d * B + b) * P), h_of(plan, like, d, slot, b), P)
-        if has_carry:
+        if get(plan, p.HAS_CARRY):
             target = step(pointer_at(get(plan, p.C_N), like), (d * B + b) * H)
             slot = 0 if d else length_of(plan, b)
             for block in range(get(plan, p.BLOCKS)):
@@ -164,11 +142,12 @@ def _pack(plan, like, d, part, form):
         pack_bias(step(bias, block * slots), b_ih, b_hh, get(plan, p.B_IH + d) != 0, H, form, block, width)
     if get(plan, p.W_HR + d) != 0 and part == 0:
         W_hr = pointer_at(get(plan, p.W_HR + d), like)
-        wide = VECTORS * U
+        panel = form.vectors - form.vectors + VECTORS
+        wide = panel * U
         panels = (P + wide - 1) // wide
         packed_hr = step(pointer_at(get(plan, p.PACKED_HR), like), d * panels * H * wide)
-        for panel in range(panels):
-            pack_block(step(packed_hr, panel * H * wide), W_hr, H, P, 1, 0, panel, wide, VECTORS)
+        for n in range(panels):
+            pack_block(step(packed_hr, n * H * wide), W_hr, H, P, part + 1, part, n, wide, panel)
 
 
 @njit(**_UNIT)
@@ -178,7 +157,7 @@ def _z_row(plan, d, block, row, slots):
 
 
 @njit(**_UNIT)
-def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, base, form, cell_input):
+def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, base, form):
     """Input's share of z for some steps, sequences and blocks."""
     U = lanes_of(like)
     I, B = get(plan, p.I), get(plan, p.B)
@@ -194,7 +173,7 @@ def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, base
             while groups > 0:
                 rows = (last - row + groups - 1) // groups
                 at = step(z, _z_row(plan, d, block, row - base, slots))
-                cell_input(rows, at, slots, bias, step(x, row * I), I, W, I)
+                cell_input(form, plan, rows, at, slots, bias, step(x, row * I), I, W, I)
                 row += rows
                 groups -= 1
         elif b1 - b0 >= MAX_ROWS or t1 - t0 < b1 - b0 or get(plan, p.OFFSETS) != 0:  # the rows of one step
@@ -206,7 +185,7 @@ def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, base
                 while groups > 0:
                     rows = (last - row + groups - 1) // groups
                     at = step(z, _z_row(plan, d, block, row - base, slots))
-                    cell_input(rows, at, slots, bias, step(x, row * I), I, W, I)
+                    cell_input(form, plan, rows, at, slots, bias, step(x, row * I), I, W, I)
                     row += rows
                     groups -= 1
         else:  # few sequences: the steps of one sequence
@@ -217,13 +196,13 @@ def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, base
                     rows = (t1 - t + groups - 1) // groups
                     row = t * B + b
                     at = step(z, _z_row(plan, d, block, row - base, slots))
-                    cell_input(rows, at, B * slots, bias, step(x, row * I), B * I, W, I)
+                    cell_input(form, plan, rows, at, B * slots, bias, step(x, row * I), B * I, W, I)
                     t += rows
                     groups -= 1
 
 
 @njit(**_UNIT)
-def _advance(plan, like, d, t, b0, b1, first_block, last_block, base, buffer, form, cell_block):
+def _advance(plan, like, d, t, b0, b1, first_block, last_block, base, buffer, form):
     """One time step of some sequences and blocks."""
     U = lanes_of(like)
     H, P, D, blocks = get(plan, p.H), get(plan, p.P), get(plan, p.D), get(plan, p.BLOCKS)
@@ -250,6 +229,8 @@ def _advance(plan, like, d, t, b0, b1, first_block, last_block, base, buffer, fo
             h_prev = h_of(plan, like, d, before, b)
             h = m_of(plan, like, d, t, b) if projected else h_of(plan, like, d, after, b)
             cell_block(
+                form,
+                plan,
                 rows,
                 W,
                 P,
@@ -299,7 +280,7 @@ def _project(plan, like, d, t, b0, b1, buffer):
             rows = (b1 - b + groups - 1) // groups
             W = step(packed, panel * H * wide)
             zeros = step(buffer, MAX_ROWS * wide)
-            one_gate(rows, buffer, wide, zeros, 0, m_of(plan, like, d, t, b), H, 1, W, H)
+            one_gate(plan, rows, buffer, wide, zeros, 0, m_of(plan, like, d, t, b), H, 1, W, H)
             for r in range(rows):
                 h = step(h_of(plan, like, d, t + 1, b + r), panel * wide)
                 for v in range(0, min(wide, P - panel * wide), U):
@@ -309,111 +290,102 @@ def _project(plan, like, d, t, b0, b1, buffer):
 
 
 @njit(**_UNIT)
-def _chunk(plan, d, number, chunks):
-    """Steps ``t0:t1`` of the chunk that comes as number ``number``; direction 1 starts with the last."""
-    chunk = get(plan, p.CHUNK)
-    n = chunks - 1 - number if d else number
-    return n * chunk, min(get(plan, p.T), (n + 1) * chunk)
-
-
-@njit(**_UNIT)
-def _forward_of_sequences(plan, like, d, b0, b1, buffer, form, cell_input, cell_block, has_carry):
-    """All steps of some sequences, without waiting for anybody."""
-    blocks, chunk = get(plan, p.BLOCKS), get(plan, p.CHUNK)
-    chunks = (get(plan, p.T) + chunk - 1) // chunk
-    _begin_states(plan, like, d, b0, b1, has_carry)
-    for number in range(chunks):
-        t0, t1 = _chunk(plan, d, number, chunks)
-        base = 0 if get(plan, p.WHOLE) else first_row(plan, t0)
-        _multiply_input(plan, like, d, t0, t1, b0, b1, 0, blocks, base, form, cell_input)
-        for n in range(t1 - t0):
-            t = t1 - 1 - n if d else t0 + n
-            _advance(plan, like, d, t, b0, b1, 0, blocks, base, buffer, form, cell_block)
-    _end_states(plan, like, d, b0, b1, has_carry)
-
-
-@njit(**_UNIT)
 def share(total, parts, part):
     """Where the given one of several equal shares begins."""
     return total * part // parts
 
 
 @njit(**_UNIT)
-def _forward(plan, like, member, form, cell_input, cell_block, has_carry):
-    before = flush_denormals()
-    D, B, blocks = get(plan, p.D), get(plan, p.B), get(plan, p.BLOCKS)
-    members, teams = get(plan, p.MEMBERS), get(plan, p.TEAMS)
-    me = member % members
-    buffer = step(pointer_at(get(plan, p.SCRATCH), like), member * get(plan, p.SCRATCH_SIZE))
+def bounds(plan, part, units):
+    """Sequences ``b0:b1`` and blocks (or panels) ``u0:u1`` of one member's part, ``units`` of the latter in all."""
+    members = get(plan, p.MEMBERS)
+    if get(plan, p.SPLIT_UNITS):
+        return 0, get(plan, p.B), share(units, members, part), share(units, members, part + 1)
     slices = pointer_at(get(plan, p.SLICES), plan)
-    by_units = get(plan, p.SPLIT_UNITS) != 0
-    for d in range(member // members, D, teams):
-        sync = step(pointer_at(get(plan, p.SYNC), plan), d * SYNC_STRIDE * (members + 1))
-        phase = 0
-        if get(plan, p.REPACK):
-            part = first_part(sync, members, phase, me)
-            while part >= 0:
-                _pack(plan, like, d, part, form)
-                part = next_part(sync, members, phase)
-            phase += 1
-        if not by_units:
-            part = first_part(sync, members, phase, me)
-            while part >= 0:
-                b0, b1 = get(slices, part), get(slices, part + 1)
-                _forward_of_sequences(plan, like, d, b0, b1, buffer, form, cell_input, cell_block, has_carry)
-                part = next_part(sync, members, phase)
-            continue
-        part = first_part(sync, members, phase, me)
-        while part >= 0:
-            _begin_states(plan, like, d, share(B, members, part), share(B, members, part + 1), has_carry)
-            part = next_part(sync, members, phase)
-        phase += 1
-        chunk = get(plan, p.CHUNK)
-        chunks = (get(plan, p.T) + chunk - 1) // chunk
-        for number in range(chunks):
-            t0, t1 = _chunk(plan, d, number, chunks)
-            base = 0 if get(plan, p.WHOLE) else first_row(plan, t0)
-            part = first_part(sync, members, phase, me)
-            while part >= 0:
-                u0, u1 = share(blocks, members, part), share(blocks, members, part + 1)
-                _multiply_input(plan, like, d, t0, t1, 0, B, u0, u1, base, form, cell_input)
-                part = next_part(sync, members, phase)
-            phase += 1
-            for n in range(t1 - t0):
-                t = t1 - 1 - n if d else t0 + n
-                part = first_part(sync, members, phase, me)
-                while part >= 0:
-                    u0, u1 = share(blocks, members, part), share(blocks, members, part + 1)
-                    _advance(plan, like, d, t, 0, B, u0, u1, base, buffer, form, cell_block)
-                    part = next_part(sync, members, phase)
-                phase += 1
-        part = first_part(sync, members, phase, me)
-        while part >= 0:
-            _end_states(plan, like, d, share(B, members, part), share(B, members, part + 1), has_carry)
-            part = next_part(sync, members, phase)
-    restore_denormals(before)
+    return get(slices, part), get(slices, part + 1), 0, units
 
 
-def _lstm(plan, like, member):
-    _forward(plan, like, member, LSTM_FORM, lstm_input, lstm_block, True)
+@njit(**_UNIT)
+def _chunk(plan, d, number):
+    """Steps ``t0:t1`` of the chunk that comes as number ``number``; direction 1 starts with the last step."""
+    T, chunk = get(plan, p.T), get(plan, p.CHUNK)
+    first, last = number * chunk, min(T, (number + 1) * chunk)
+    return (T - last, T - first) if d else (first, last)
 
 
-def _gru(plan, like, member):
-    _forward(plan, like, member, GRU_FORM, gru_input, gru_block, False)
+@njit(**_UNIT)
+def _run_chunk(plan, like, d, number, kind, part, buffer, form):
+    """Work on one chunk: its input product (kind 0), its step number ``kind - 1``, or all of it (kind -1)."""
+    t0, t1 = _chunk(plan, d, number)
+    base = 0 if get(plan, p.WHOLE) else first_row(plan, t0)
+    b0, b1, u0, u1 = bounds(plan, part, get(plan, p.BLOCKS))
+    if kind <= 0:
+        _multiply_input(plan, like, d, t0, t1, b0, b1, u0, u1, base, form)
+    first, last = (0, t1 - t0) if kind < 0 else (kind - 1, kind)
+    for n in range(max(0, first), last):
+        t = t1 - 1 - n if d else t0 + n
+        _advance(plan, like, d, t, b0, b1, u0, u1, base, buffer, form)
 
 
-def _rnn_tanh(plan, like, member):
-    _forward(plan, like, member, RNN_FORM, rnn_input, rnn_tanh_block, False)
+@njit(**_UNIT)
+def _run_phase(plan, like, d, phase, part, member, form):
+    """One member's part of a phase. The phases: packing if needed, then
+
+    by sequences: everything else at once;
+    by units: initial states; for every chunk its input product and its steps; final states.
+    """
+    members, B = get(plan, p.MEMBERS), get(plan, p.B)
+    buffer = step(pointer_at(get(plan, p.SCRATCH), like), member * get(plan, p.SCRATCH_SIZE))
+    chunks = (get(plan, p.T) + get(plan, p.CHUNK) - 1) // get(plan, p.CHUNK)
+    if get(plan, p.REPACK):
+        if phase == 0:
+            _pack(plan, like, d, part, form)
+        phase -= 1
+    if phase < 0:
+        return
+    if get(plan, p.SPLIT_UNITS):
+        b0, b1 = share(B, members, part), share(B, members, part + 1)
+        begins, ends = phase == 0, phase == 1 + chunks + get(plan, p.T)
+        n = phase - 1
+        first = n // (get(plan, p.CHUNK) + 1)
+        last = first if begins or ends else first + 1
+        kind = n % (get(plan, p.CHUNK) + 1)
+    else:
+        b0, b1, _, _ = bounds(plan, part, 1)
+        begins = ends = True
+        first, last, kind = 0, chunks, -1
+    if begins:
+        _begin_states(plan, like, d, b0, b1)
+    for number in range(first, last):
+        _run_chunk(plan, like, d, number, kind, part, buffer, form)
+    if ends:
+        _end_states(plan, like, d, b0, b1)
 
 
-def _rnn_relu(plan, like, member):
-    _forward(plan, like, member, RNN_FORM, rnn_input, rnn_relu_block, False)
+def _lstm(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, LSTM_FORM)
+
+
+def _gru(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, GRU_FORM)
+
+
+def _rnn_tanh(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, RNN_TANH_FORM)
+
+
+def _rnn_relu(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, RNN_RELU_FORM)
 
 
 FORWARD = {
-    "lstm": Kernel(_lstm),
-    "gru": Kernel(_gru),
-    "rnn_tanh": Kernel(_rnn_tanh),
-    "rnn_relu": Kernel(_rnn_relu),
+    "lstm": Kernel(_lstm, {TILE_OF_FOUR, TILE_OF_ONE}),
+    "gru": Kernel(_gru, {TILE_OF_THREE}),
+    "rnn_tanh": Kernel(_rnn_tanh, {TILE_OF_ONE}),
+    "rnn_relu": Kernel(_rnn_relu, {TILE_OF_ONE}),
 }
-FORMS = {"lstm": LSTM_FORM, "gru": GRU_FORM, "rnn_tanh": RNN_FORM, "rnn_relu": RNN_FORM}
+
+
+def count_phases(T: int, chunk: int, by_units: bool, repack: bool) -> int:
+    """Number of phases of a forward pass."""
+    return (2 + T + -(-T // chunk) if by_units else 1) + repack

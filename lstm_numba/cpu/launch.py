@@ -12,25 +12,32 @@ from collections.abc import Callable
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import njit, prange, types
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-from lstm_numba.cpu.simd import pointer
+from lstm_numba.cpu import plan as p
+from lstm_numba.cpu.denormals import flush_denormals, restore_denormals
+from lstm_numba.cpu.simd import get, pointer, pointer_at, step, tile_1, tile_2, tile_3, tile_4
+from lstm_numba.cpu.teams import SYNC_STRIDE, first_part, next_part
 from lstm_numba.jit import kernel, stamped_cache
 
 _OPTIONS = {"nopython": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
-class Kernel:
-    """A function ``(plan, like, member)`` that is compiled, or loaded from disk, when it is first used.
+class CompiledFunction:
+    """A function without result that is compiled, or loaded from disk, when its address is first asked for.
 
-    ``plan`` points to the integers that :mod:`lstm_numba.cpu.plan` names, ``like`` is a null pointer that carries
-    the dtype, ``member`` is the number of the thread.
+    Parameters
+    ----------
+    function
+        The Python function.
+    arguments
+        Its arguments' types for a given type of number.
     """
 
-    def __init__(self, function: Callable) -> None:
-        self.function = function
+    def __init__(self, function: Callable, arguments: Callable[[types.Type], tuple[types.Type, ...]]) -> None:
+        self.function, self.arguments = function, arguments
         self._compiled: dict[str, CFunc] = {}
         self._lock = threading.Lock()
 
@@ -45,36 +52,82 @@ class Kernel:
 
     def _compile(self, dtype: str) -> CFunc:
         number = {"float32": types.float32, "float64": types.float64}[dtype]
-        arguments = (types.CPointer(types.int64), types.CPointer(number), types.int64)
-        compiled = CFunc(self.function, (arguments, types.void), locals={}, options=_OPTIONS)
+        compiled = CFunc(self.function, (self.arguments(number), types.void), locals={}, options=_OPTIONS)
         compiled._cache = stamped_cache(self.function)
         compiled.compile()
         return compiled
 
 
+def _tile_arguments(number: types.Type) -> tuple[types.Type, ...]:
+    numbers, size = types.CPointer(number), types.int64
+    return (size, numbers, size, numbers, size, numbers, size, size, numbers, size, size, size)
+
+
+def _kernel_arguments(number: types.Type) -> tuple[types.Type, ...]:
+    size = types.int64
+    return (types.CPointer(size), types.CPointer(number), size, size, size, size)
+
+
+TILES = {n: CompiledFunction(tile, _tile_arguments) for n, tile in enumerate((tile_1, tile_2, tile_3, tile_4), 1)}
+
+
+class Kernel(CompiledFunction):
+    """A function ``(plan, like, d, phase, part, member)`` that does one part of a phase for direction ``d``.
+
+    ``plan`` points to the integers that :mod:`lstm_numba.cpu.plan` names, ``like`` is a null pointer that carries
+    the dtype, ``member`` says whose scratch memory may be used. ``tiles`` are the widths of tiles it calls; their addresses go
+    into the plan.
+    """
+
+    def __init__(self, function: Callable, tiles: set[int]) -> None:
+        super().__init__(function, _kernel_arguments)
+        self.tiles = tiles
+
+    def write_tiles(self, plan: np.ndarray, dtype: str) -> None:
+        """Write the addresses of the tiles into a plan."""
+        for width in self.tiles:
+            plan[p.TILES + width] = TILES[width].address(dtype)
+
+
 @intrinsic
-def _call(typing_context, address, plan, member):
+def _call(typing_context, address, plan, d, phase, part, member):
     """Call the kernel at an address."""
+    size = types.int64
 
     def codegen(context, builder, signature, arguments):
         i64, bytes_ = ir.IntType(64), ir.IntType(8).as_pointer()
-        function = ir.FunctionType(ir.VoidType(), [i64.as_pointer(), bytes_, i64])
+        function = ir.FunctionType(ir.VoidType(), [i64.as_pointer(), bytes_, i64, i64, i64, i64])
         callee = builder.inttoptr(arguments[0], function.as_pointer())
-        builder.call(callee, [arguments[1], ir.Constant(bytes_, None), arguments[2]])
+        builder.call(callee, [arguments[1], ir.Constant(bytes_, None), *arguments[2:]])
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.CPointer(types.int64), types.int64), codegen
+    return types.void(size, types.CPointer(size), size, size, size, size), codegen
+
+
+@njit(error_model="numpy")
+def _run_member(address, plan, member):
+    """What one thread does: its part of every phase, and other members' parts if they do not come."""
+    before = flush_denormals()
+    members = get(plan, p.MEMBERS)
+    for d in range(member // members, get(plan, p.D), get(plan, p.TEAMS)):
+        sync = step(pointer_at(get(plan, p.SYNC), plan), d * SYNC_STRIDE * (members + 1))
+        for phase in range(get(plan, p.PHASES)):
+            part = first_part(sync, members, phase, member % members)
+            while part >= 0:
+                _call(address, plan, d, phase, part, member)
+                part = next_part(sync, members, phase)
+    restore_denormals(before)
 
 
 @kernel()
 def _run_serial(address, plan):
-    _call(address, pointer(plan), 0)
+    _run_member(address, pointer(plan), 0)
 
 
 @kernel(parallel=True)
 def _run_parallel(address, plan, members):
     for member in prange(members):
-        _call(address, pointer(plan), member)
+        _run_member(address, pointer(plan), member)
 
 
 # Only one parallel region runs at a time: a second Python thread that comes meanwhile computes alone instead of
@@ -93,6 +146,11 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def available_threads() -> int:
+    """How many threads a launch may use."""
+    return 1 if _is_forked_child else numba.get_num_threads()
 
 
 def reserve_threads(wanted: int) -> int:

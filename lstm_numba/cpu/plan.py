@@ -19,7 +19,7 @@ REPACK = 14  # 1: weights have changed since they were packed
 SCRATCH_SIZE = 15  # numbers of scratch per member
 
 # addresses; an entry per direction where each has its own
-X, H0, C0, H_SLOTS, H_N, C_N = range(16, 22)
+X, H_SLOTS, H0, H_N, C0, C_N = range(16, 22)
 OFFSETS = 22  # (T + 1,) first row of every step, 0 without lengths
 LENGTHS = 23  # (B,) 0 without lengths
 Z = 24  # (D, BLOCKS, ROWS, slots)
@@ -32,10 +32,12 @@ SLICES = 42  # (MEMBERS + 1,) first sequence of every member's share of the batc
 M_SLOTS = 43  # (D, T or 1, B, H) output before the projection
 
 # backward
-DY, DH_N, DC_N, DH0, DC0 = range(44, 49)
-DX = 50  # (D, rows, I)
+DY, DX, DH_N, DH0, DC_N, DC0 = range(44, 50)  # DX: (D, rows, I)
+HAS_CARRY = 50  # 1: C0 and its relatives mean something
 DCARRY = 51  # (D, BLOCKS, B, lanes)
 DH_START = 52  # (D, B, padded P) dh_n, in whole vectors
 DH_TOTAL = 53  # (D, rows, P) gradient of the projection's output
 DW_IH, DW_HH, DB_IH, DB_HH, DW_HR = 54, 56, 58, 60, 62
-LENGTH = 64
+PHASES = 64
+TILES = 64  # TILES + n: address of the tile that is n vectors wide, n = 1 .. 4
+LENGTH = 69

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lstm_numba.contract import LayerWeights
+from lstm_numba.cpu import backward, forward
 from lstm_numba.cpu import plan as p
-from lstm_numba.cpu.backward import BACKWARD, scratch_vectors
-from lstm_numba.cpu.bind import bind_backward, bind_forward, fingerprint
-from lstm_numba.cpu.forward import BUFFER_VECTORS, FORMS, FORWARD
+from lstm_numba.cpu.bind import bind, fingerprint
+from lstm_numba.cpu.cell_blocks import FORMS
 from lstm_numba.cpu.launch import available_threads, launch, release_threads, reserve_threads
 from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, lanes
 from lstm_numba.cpu.teams import SYNC_STRIDE
@@ -82,12 +82,13 @@ class _Job:
         self.width = self.form.vectors * self.lanes
         self.slots = self.form.slots * self.width
         self.blocks = -(-self.H // self.width)
-        self.forward, self.backward = Workspace(dtype), Workspace(dtype)
+        self.forward_memory, self.backward_memory = Workspace(dtype), Workspace(dtype)
         self.forward_plan = np.zeros(p.LENGTH, np.int64)
         self.backward_plan = np.zeros(p.LENGTH, np.int64)
         self._forward_key: tuple | None = None
         self._backward_key: tuple | None = None
         self.packed: int | None = None  # fingerprint of the weights that are packed
+        self._grads: LayerWeights | None = None
         self.x: np.ndarray | None = None
         self.h: np.ndarray | None = None
         self.lengths: _Lengths | None = None
@@ -98,6 +99,17 @@ class _Job:
                     plan[name + d] = 0 if array is None else array.ctypes.data
             plan[p.I], plan[p.H], plan[p.P], plan[p.D] = self.I, self.H, self.P, self.D
             plan[p.BLOCKS] = self.blocks
+            plan[p.HAS_CARRY] = cell == "lstm"
+
+    def bind_grads(self, grads: LayerWeights) -> None:
+        """Tell the backward plan where to add the gradients of the weights."""
+        if grads is self._grads:
+            return
+        self._grads = grads
+        names = (p.DW_IH, p.DW_HH, p.DB_IH, p.DB_HH, p.DW_HR)
+        for d, g in enumerate(grads):
+            for name, array in zip(names, g, strict=True):
+                self.backward_plan[name + d] = 0 if array is None else array.ctypes.data
 
     # -- plans ---------------------------------------------------------------------------------------------
 
@@ -107,6 +119,7 @@ class _Job:
         plan[p.MEMBERS], plan[p.TEAMS], plan[p.SPLIT_UNITS] = members, sharing.teams, sharing.by_units
         plan[p.SYNC] = workspace.address("sync", self.D * SYNC_STRIDE * (members + 1), np.dtype(np.int64))
         plan[p.SLICES] = workspace.address("slices", members + 1, np.dtype(np.int64))
+        workspace.sync = workspace.view("sync", (self.D * SYNC_STRIDE * (members + 1),))
         edges = workspace.view("slices", (members + 1,))
         if self.lengths is None:
             edges[:] = [B * m // members for m in range(members + 1)]
@@ -130,7 +143,7 @@ class _Job:
         if key is not None and key == self._forward_key:
             return
         self._forward_key = key
-        plan, work = self.forward_plan, self.forward
+        plan, work = self.forward_plan, self.forward_memory
         D, I, H, P, U = self.D, self.I, self.H, self.P, self.lanes
         self._share(plan, work, T, B, sharing)
         rows = self._lengths_into(plan)
@@ -155,14 +168,15 @@ class _Job:
             wide = VECTORS * U
             plan[p.PACKED_HR] = work.address("packed_hr", D * -(-P // wide) * H * wide)
             plan[p.M_SLOTS] = work.address("m", D * (T if training else 1) * B * H)
-        plan[p.SCRATCH_SIZE] = MAX_ROWS * BUFFER_VECTORS * U
+        forward.FORWARD[self.cell].write_tiles(plan, self.dtype.name)
+        plan[p.SCRATCH_SIZE] = MAX_ROWS * forward.BUFFER_VECTORS * U
         members = sharing.teams * sharing.members
         plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
 
     def prepare_backward(self, sharing: Sharing) -> None:
         """Fill in the backward plan, all but what changes with every call."""
         T, B = self.shape
-        plan, work, ahead = self.backward_plan, self.backward, self.forward_plan
+        plan, work, ahead = self.backward_plan, self.backward_memory, self.forward_plan
         for name in (p.ROWS, p.Z, p.CARRY, p.M_SLOTS):
             plan[name] = ahead[name]
         plan[p.TRAINING] = plan[p.WHOLE] = 1
@@ -184,7 +198,8 @@ class _Job:
             plan[p.DH_TOTAL] = work.address("dh_total", D * rows * padded[2])
         plan[p.DCARRY] = work.address("dcarry", D * self.blocks * self.form.vectors * B * U)
         plan[p.DH_START] = work.address("dh_start", D * B * padded[2])
-        plan[p.SCRATCH_SIZE] = scratch_vectors(min(T, chunk) * B) * U
+        backward.BACKWARD[self.cell].write_tiles(plan, self.dtype.name)
+        plan[p.SCRATCH_SIZE] = backward.scratch_vectors(min(T, chunk) * B) * U
         members = sharing.teams * sharing.members
         plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
 
@@ -214,12 +229,12 @@ def layer_forward(cell, x, state, weights, lengths, training):
     if lengths is not None:
         job.lengths = _sort(lengths, T)
         x = x.reshape(T * B, -1)[job.lengths.rows]
-        state = tuple(part[:, job.lengths.order] for part in state)
+        state = tuple(part.take(job.lengths.order, axis=1) for part in state)
     job.shape = (T, B)
     keep = training or lengths is not None
     if keep:  # slots that stay with the job; y is a copy
-        job.forward.address("h", (T + 2) * B * D * P)
-        h = job.forward.view("h", (T + 2, B, D * P))
+        job.forward_memory.address("h", (T + 2) * B * D * P)
+        h = job.forward_memory.view("h", (T + 2, B, D * P))
     else:
         h = np.empty((T + 2, B, D * P), x.dtype)
     final = tuple(np.empty(part.shape, x.dtype) for part in state)
@@ -229,11 +244,13 @@ def layer_forward(cell, x, state, weights, lengths, training):
         sharing = wanted if threads == wanted.teams * wanted.members else Sharing(1, 1, False)
         job.prepare_forward(T, B, training, sharing)
         plan = job.forward_plan
-        now = 0 if training else fingerprint(weights)
+        now = 0 if training else fingerprint(plan, job.form.gates, x.itemsize)
         plan[p.REPACK] = training or now != job.packed
         job.packed = None if training else now
-        bind_forward(plan, x, state, h, final)
-        launch(FORWARD[cell], x.dtype.name, plan, threads)
+        plan[p.PHASES] = forward.count_phases(T, int(plan[p.CHUNK]), sharing.by_units, bool(plan[p.REPACK]))
+        x3 = x if x.ndim == 3 else x[None]
+        bind(plan, job.forward_memory.sync, p.X, x3, h, state[0], final[0], state[-1], final[-1])
+        launch(forward.FORWARD[cell], x.dtype.name, plan, threads)
     finally:
         release_threads(threads)
     if lengths is None:
@@ -263,7 +280,7 @@ def layer_backward(cell, dy, dstate, cache, weights, grads):
     lengths = job.lengths
     if lengths is not None:
         dy = dy.reshape(T * B, -1)[lengths.rows]
-        dstate = tuple(part[:, lengths.order] for part in dstate)
+        dstate = tuple(part.take(lengths.order, axis=1) for part in dstate)
     dx = np.empty((job.D, *job.x.shape), dy.dtype)
     initial = tuple(np.empty(part.shape, dy.dtype) for part in dstate)
     wanted = _sharing(job, T, B, available_threads())
@@ -271,8 +288,14 @@ def layer_backward(cell, dy, dstate, cache, weights, grads):
     try:
         sharing = wanted if threads == wanted.teams * wanted.members else Sharing(1, 1, False)
         job.prepare_backward(sharing)
-        bind_backward(job.backward_plan, job.x, job.h, dy, dstate, dx, initial, grads)
-        launch(BACKWARD[cell], dy.dtype.name, job.backward_plan, threads)
+        plan = job.backward_plan
+        dy3 = dy if dy.ndim == 3 else dy[None]
+        dx3 = dx.reshape(1, 1, -1)
+        bind(plan, job.backward_memory.sync, p.DY, dy3, dx3, dstate[0], initial[0], dstate[-1], initial[-1])
+        plan[p.X], plan[p.H_SLOTS] = job.forward_plan[p.X], job.forward_plan[p.H_SLOTS]
+        job.bind_grads(grads)
+        plan[p.PHASES] = backward.count_phases(T, int(plan[p.CHUNK]), sharing.by_units)
+        launch(backward.BACKWARD[cell], dy.dtype.name, job.backward_plan, threads)
     finally:
         release_threads(threads)
     dx = dx[0] if job.D == 1 else dx[0] + dx[1]

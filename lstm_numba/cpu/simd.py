@@ -432,10 +432,10 @@ def _make_tile(vectors: int):
     return tile
 
 
-_tile_1, _tile_2, _tile_3, _tile_4 = (_make_tile(vectors) for vectors in (1, 2, 3, 4))
+_emit_tile_1, _emit_tile_2, _emit_tile_3, _emit_tile_4 = (_make_tile(vectors) for vectors in (1, 2, 3, 4))
 
 
-# The arguments of the four tiles, each a function of its own so that its code exists once per kernel:
+# The arguments of the four tiles:
 #   rows                 1 .. MAX_ROWS
 #   C, c_row             result: row r starts at C + r * c_row
 #   S, s_row             what the product is added to; C itself, a bias (s_row = 0), zeros, ...
@@ -447,25 +447,35 @@ _tile_1, _tile_2, _tile_3, _tile_4 = (_make_tile(vectors) for vectors in (1, 2, 
 # change a bit of the result.
 
 
-@njit(**_OPTIONS)
 def tile_1(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
     """C = S + A @ B, one vector wide."""
-    _tile_1(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+    _emit_tile_1(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
 
 
-@njit(**_OPTIONS)
 def tile_2(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
     """C = S + A @ B, two vectors wide."""
-    _tile_2(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+    _emit_tile_2(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
 
 
-@njit(**_OPTIONS)
 def tile_3(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
     """C = S + A @ B, three vectors wide."""
-    _tile_3(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+    _emit_tile_3(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
 
 
-@njit(**_OPTIONS)
 def tile_4(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
     """C = S + A @ B, four vectors wide."""
-    _tile_4(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+    _emit_tile_4(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+
+
+@intrinsic
+def call_tile(typing_context, address, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
+    """Call the tile at an address. Through a pointer, so that its code is compiled once and not into every caller."""
+    size = types.int64
+    signature = types.void(size, size, C, size, C, size, C, size, size, C, size, size, size)
+
+    def codegen(context, builder, signature, arguments):
+        function = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments[1:]])
+        builder.call(builder.inttoptr(arguments[0], function.as_pointer()), arguments[1:])
+        return context.get_dummy_value()
+
+    return signature, codegen

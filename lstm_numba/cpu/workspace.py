@@ -19,6 +19,7 @@ class Workspace:
         self.dtype = dtype
         self._buffers: dict[str, np.ndarray] = {}
         self._addresses: dict[str, int] = {}
+        self.sync = np.zeros(0, np.int64)  # state of the teams; see lstm_numba.cpu.teams
 
     def address(self, name: str, size: int, dtype: np.dtype | None = None) -> int:
         """Address of at least ``size`` numbers. What they hold is left over from the last use."""
