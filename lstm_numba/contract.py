@@ -29,10 +29,8 @@ The gradients of the weights are added to ``grads``, arrays of the same shapes a
 ignored, ``dx`` is zero there. The cache may be used up: a cache serves one backward pass. Results belong to the
 caller, they share no memory with the cache or the arguments.
 
-Inside, one direction of one layer
-----------------------------------
-The modules that a reader should start with, :mod:`lstm_numba.reference.lstm` and :mod:`lstm_numba.cpu.lstm`, work on
-one direction of one layer without lengths, (D = 1, the direction's axis left out):
+**One direction.** The modules that a reader should start with, :mod:`lstm_numba.reference.lstm` and
+:mod:`lstm_numba.cpu.lstm`, work on one direction of one layer without lengths (the direction's axis is left out):
 
 ``lstm_forward(x, h0, c0, W_ih, W_hh, b_ih, b_hh, training) -> y, h_n, c_n, cache``
 

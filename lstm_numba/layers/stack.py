@@ -273,10 +273,11 @@ class RecurrentStack(Layer, Generic[State]):
     def _kernels(self, T: int, B: int, lengths: bool) -> list[ModuleType]:
         """Modules of all layers; looked up again only when something changed that the choice may depend on."""
         key = (T, B, lengths, self.training)
-        if self._chosen[0] != key:
+        chosen = self._chosen  # read once: another thread may be calling the same layer
+        if chosen[0] != key:
             modules = [backends.load(self._route(k, T, B, lengths)) for k in range(self.num_layers)]
-            self._chosen = (key, modules)
-        return self._chosen[1]
+            self._chosen = chosen = (key, modules)
+        return chosen[1]
 
     def __getstate__(self) -> dict[str, Any]:
         # Modules can be neither pickled nor deep-copied, and saved activations belong to this object.
@@ -353,14 +354,15 @@ class RecurrentStack(Layer, Generic[State]):
     def _layer_state(self, parts: Parts | None, layer: int, B: int) -> Parts:
         """One layer's share of a state, (directions, B, features) each; zeros for None."""
         if parts is None:
-            if self._zeros[0] != B:
+            known = self._zeros  # read once, as in _kernels
+            if known[0] != B:
                 D, widths = len(self._directions), [self._state_width]
                 widths += [self.hidden_size] if self._cell == "lstm" else []
                 zeros = tuple(np.zeros((D, B, width), self.dtype) for width in widths)
                 for array in zeros:
                     array.flags.writeable = False  # shared by layers and calls
-                self._zeros = (B, zeros)
-            return self._zeros[1]
+                self._zeros = known = (B, zeros)
+            return known[1]
         if self.num_layers == 1:
             return parts
         D = len(self._directions)
