@@ -9,7 +9,7 @@ arrays of one dtype with the shapes below. It may not write into its arguments, 
 ========  ====================  ===========================================================================
 argument  shape                 meaning
 ========  ====================  ===========================================================================
-cell      str                   one of :data:`CELLS`
+cell      str                   one of ``CELLS``
 x         (T, B, I)             one layer's input, time first
 state     tuple                 initial state, first axis the direction: ``(h0,)`` or, for the LSTM, ``(h0, c0)``
 ..        (D, B, P), (D, B, H)  hidden state (after the projection, if any) and cell state
@@ -30,7 +30,7 @@ ignored, ``dx`` is zero there. The cache may be used up: a cache serves one back
 caller, they share no memory with the cache or the arguments.
 
 **One direction.** The modules that a reader should start with, :mod:`lstm_numba.reference.lstm` and
-:mod:`lstm_numba.cpu.lstm`, work on one direction of one layer without lengths (the direction's axis is left out):
+``lstm_numba.cpu.lstm``, work on one direction of one layer without lengths (the direction's axis is left out):
 
 ``lstm_forward(x, h0, c0, W_ih, W_hh, b_ih, b_hh, training) -> y, h_n, c_n, cache``
 
