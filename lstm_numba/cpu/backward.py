@@ -27,7 +27,6 @@ from lstm_numba.cpu.forward import (
     first_row,
     groups_of,
     h_of,
-    length_of,
     m_of,
     share,
 )
@@ -35,7 +34,6 @@ from lstm_numba.cpu.launch import Kernel
 from lstm_numba.cpu.packing import pack_panels, panel_count, panel_start, panel_vectors
 from lstm_numba.cpu.simd import (
     MAX_ROWS,
-    VECTORS,
     add_vector,
     call_tile,
     clear_vector,
@@ -104,7 +102,18 @@ def _begin(plan, like, d, part, form):
     pack_panels(packed_ih, W_ih, I, H, form.gates, form.turn_ih, u0, u1, blocks, width)
     if get(plan, p.W_HR + d) != 0 and part == 0:
         packed_hr = step(pointer_at(get(plan, p.PACKED_HR), like), d * _padded(plan, like) * ((H + U - 1) // U * U))
-        pack_panels(packed_hr, pointer_at(get(plan, p.W_HR + d), like), H, P, 1, 0, 0, _padded(plan, like) // U, _padded(plan, like) // U, U)
+        pack_panels(
+            packed_hr,
+            pointer_at(get(plan, p.W_HR + d), like),
+            H,
+            P,
+            1,
+            0,
+            0,
+            _padded(plan, like) // U,
+            _padded(plan, like) // U,
+            U,
+        )
     for b in range(share(B, members, part), share(B, members, part + 1)):
         target = step(pointer_at(get(plan, p.DH_START), like), (d * B + b) * _padded(plan, like))
         source = step(pointer_at(get(plan, p.DH_N), like), (d * B + b) * P)
@@ -137,12 +146,12 @@ def _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, start,
 def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scratch, slots, form):
     """One step back for a few sequences and one panel of hidden units."""
     U = lanes_of(like)
-    H, P, D, B = get(plan, p.H), get(plan, p.P), get(plan, p.D), get(plan, p.B)
+    H, P, D, _B = get(plan, p.H), get(plan, p.P), get(plan, p.D), get(plan, p.B)
     width = form.vectors * U
     buffer, dh = scratch, step(scratch, MAX_ROWS * _CELL * U)
     zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
     padded = _padded(plan, like)
-    blocks = get(plan, p.BLOCKS)
+    get(plan, p.BLOCKS)
     row = first_row(plan, t) + b
     projected = get(plan, p.W_HR + d) != 0
     if projected:  # dh is known already, for all P numbers; here it meets W_hr
@@ -413,7 +422,7 @@ def _bias_gradients(plan, like, d, row_0, rows, u0, u1, scratch, form):
 def _projection_gradient(plan, like, d, t0, t1, first, last, scratch):
     """Add a chunk's share of dW_hr for the rows ``first:last`` of it."""
     U = lanes_of(like)
-    H, B = get(plan, p.H), get(plan, p.B)
+    H, _B = get(plan, p.H), get(plan, p.B)
     row_0 = first_row(plan, t0)
     rows = first_row(plan, t1) - row_0
     padded = _padded(plan, like)
@@ -475,12 +484,16 @@ def _input_gradient(plan, like, d, row, last, scratch, form):
 def _products(plan, like, d, t0, t1, part, scratch, form):
     """One member's share of a chunk's matrix products."""
     members, blocks = get(plan, p.MEMBERS), get(plan, p.BLOCKS)
-    _weight_gradients(plan, like, d, t0, t1, share(blocks, members, part), share(blocks, members, part + 1), scratch, form)
+    _weight_gradients(
+        plan, like, d, t0, t1, share(blocks, members, part), share(blocks, members, part + 1), scratch, form
+    )
     if get(plan, p.W_HR + d) != 0:
         P = get(plan, p.P)
         _projection_gradient(plan, like, d, t0, t1, share(P, members, part), share(P, members, part + 1), scratch)
     row, count = first_row(plan, t0), first_row(plan, t1) - first_row(plan, t0)
-    _input_gradient(plan, like, d, row + share(count, members, part), row + share(count, members, part + 1), scratch, form)
+    _input_gradient(
+        plan, like, d, row + share(count, members, part), row + share(count, members, part + 1), scratch, form
+    )
 
 
 @njit(**_UNIT)

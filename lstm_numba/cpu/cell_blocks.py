@@ -89,7 +89,11 @@ def _activate_lstm(buffer, rows):
         at = r * 6 * U
         for j in range(at, at + U):
             i, f, g, o, c, h = lstm_step(
-                get(buffer, j), get(buffer, j + U), get(buffer, j + 2 * U), get(buffer, j + 3 * U), get(buffer, j + 4 * U)
+                get(buffer, j),
+                get(buffer, j + U),
+                get(buffer, j + 2 * U),
+                get(buffer, j + 3 * U),
+                get(buffer, j + 4 * U),
             )
             put(buffer, j, i)
             put(buffer, j + U, f)
@@ -211,7 +215,11 @@ def _activate_gru(buffer, rows):
         at = r * 5 * U
         for j in range(at, at + U):
             reset, update, n, h = gru_step(
-                get(buffer, j + U), get(buffer, j + 2 * U), get(buffer, j), get(buffer, j + 3 * U), get(buffer, j + 4 * U)
+                get(buffer, j + U),
+                get(buffer, j + 2 * U),
+                get(buffer, j),
+                get(buffer, j + 3 * U),
+                get(buffer, j + 4 * U),
             )
             put(buffer, j, n)
             put(buffer, j + U, reset)
@@ -324,7 +332,9 @@ def rnn_input(plan, rows, z, z_row, bias, x, x_row, W, K):
 
 
 @njit(**_UNIT)
-def rnn_tanh_block(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
+def rnn_tanh_block(
+    plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+):
     """One time step of a block of tanh units for a few sequences; arguments as for :func:`lstm_block`."""
     one_gate(plan, rows, buffer, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
     _activate_rnn_tanh(buffer, rows)
@@ -332,7 +342,9 @@ def rnn_tanh_block(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, c
 
 
 @njit(**_UNIT)
-def rnn_relu_block(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
+def rnn_relu_block(
+    plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+):
     """One time step of a block of rectified units for a few sequences; arguments as for :func:`lstm_block`."""
     one_gate(plan, rows, buffer, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
     _activate_rnn_relu(buffer, rows)
@@ -437,7 +449,9 @@ def _compiled_cell_input(form, plan, rows, z, z_row, bias, x, x_row, W, K):
     return lambda form, plan, rows, z, z_row, bias, x, x_row, W, K: function(plan, rows, z, z_row, bias, x, x_row, W, K)
 
 
-def cell_block(form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
+def cell_block(
+    form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+):
     """One time step of a block, for the cell of this form."""
     raise NotImplementedError("cell_block is for compiled code")
 
@@ -461,9 +475,7 @@ def _compiled_cell_block(
     return block
 
 
-def cell_block_grad(
-    form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer
-):
+def cell_block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
     """One time step back of a block, for the cell of this form."""
     raise NotImplementedError("cell_block_grad is for compiled code")
 

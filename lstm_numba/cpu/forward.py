@@ -267,7 +267,7 @@ def m_of(plan, like, d, t, b):
 def _project(plan, like, d, t, b0, b1, buffer):
     """Hidden states from the outputs before the projection: ``h = W_hr m``."""
     U = lanes_of(like)
-    H, P, D = get(plan, p.H), get(plan, p.P), get(plan, p.D)
+    H, P, _D = get(plan, p.H), get(plan, p.P), get(plan, p.D)
     wide = VECTORS * U
     panels = (P + wide - 1) // wide
     packed = step(pointer_at(get(plan, p.PACKED_HR), like), d * panels * H * wide)

@@ -48,12 +48,13 @@ class CompiledFunction:
             with self._lock:  # two threads may come here together
                 compiled = self._compiled.get(dtype) or self._compile(dtype)
                 self._compiled[dtype] = compiled
-        return compiled.address
+        address: int = compiled.address  # type: ignore[assignment]
+        return address
 
     def _compile(self, dtype: str) -> CFunc:
         number = {"float32": types.float32, "float64": types.float64}[dtype]
         compiled = CFunc(self.function, (self.arguments(number), types.void), locals={}, options=_OPTIONS)
-        compiled._cache = stamped_cache(self.function)
+        compiled._cache = stamped_cache(self.function)  # type: ignore[attr-defined]
         compiled.compile()
         return compiled
 

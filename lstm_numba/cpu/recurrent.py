@@ -41,7 +41,7 @@ def choose_sharing(T: int, B: int, I: int, H: int, P: int, D: int, gates: int, b
     members = threads // teams
     if members == 1:
         return Sharing(teams, 1, False)
-    by_units = blocks >= members and P == H and (B < members or H >= 256)
+    by_units = blocks >= members and P == H and (members > B or H >= 256)
     if not by_units:
         members = min(members, B)
     return Sharing(teams, members, by_units and members > 1)
@@ -253,7 +253,7 @@ def layer_forward(cell, x, state, weights, lengths, training):
         launch(forward.FORWARD[cell], x.dtype.name, plan, threads)
     finally:
         release_threads(threads)
-    if lengths is None:
+    if job.lengths is None:
         y = h[1:-1].copy() if keep else h[1:-1]
     else:
         y = np.zeros((T * B, D * P), x.dtype)

@@ -179,7 +179,9 @@ class _Vectors:
         i32 = ir.IntType(32)
         vector = ir.VectorType(i32, self.count)
         one = self.builder.insert_element(ir.Constant(vector, ir.Undefined), self.builder.trunc(count, i32), i32(0))
-        all_lanes = self.builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0] * self.count))
+        all_lanes = self.builder.shuffle_vector(
+            one, ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0] * self.count)
+        )
         return self.builder.icmp_signed("<", ir.Constant(vector, list(range(self.count))), all_lanes)
 
     def masked_load(self, p, mask):
@@ -193,7 +195,9 @@ class _Vectors:
     def masked_store(self, value, p, mask):
         bits = ir.VectorType(ir.IntType(1), self.count)
         function = self.function(
-            f"llvm.masked.store.{self.name}.p0", ir.VoidType(), [self.type, self.type.as_pointer(), ir.IntType(32), bits]
+            f"llvm.masked.store.{self.name}.p0",
+            ir.VoidType(),
+            [self.type, self.type.as_pointer(), ir.IntType(32), bits],
         )
         self.builder.call(function, [value, self._at(p), ir.IntType(32)(self.itemsize), mask])
 
@@ -201,7 +205,9 @@ class _Vectors:
         i32 = ir.IntType(32)
         undefined = ir.Constant(self.type, ir.Undefined)
         one = self.builder.insert_element(undefined, number, i32(0))
-        return self.builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, self.count), [0] * self.count))
+        return self.builder.shuffle_vector(
+            one, undefined, ir.Constant(ir.VectorType(i32, self.count), [0] * self.count)
+        )
 
 
 @intrinsic
@@ -392,9 +398,7 @@ def _emit_tile(v, rows, vectors, C, c_row, S, s_row, A, a_row, a_step, B, K, seg
             for r in range(rows):
                 number = v.broadcast(builder.load(builder.gep(a_rows[r], [a_at])))
                 # fmuladd is a fused multiply-add where the processor has one, and never a library call.
-                new += [
-                    builder.call(fmuladd, [number, b_vectors[n], sums[r * vectors + n]]) for n in range(vectors)
-                ]
+                new += [builder.call(fmuladd, [number, b_vectors[n], sums[r * vectors + n]]) for n in range(vectors)]
             return new
 
         return loop("k", K, values, multiply)

@@ -81,7 +81,7 @@ def test_equals_the_reference(kind, T, B, I, H, bidirectional, lengths, bias, dt
     problem = draw_problem(fast, T, B, lengths and B > 0, rng)
     if sharing.by_units and kind == "projected":
         sharing = sharing._replace(by_units=False)
-    if B < sharing.members and not sharing.by_units:
+    if sharing.members > B and not sharing.by_units:
         sharing = Sharing(1, 1, False)
     if sharing.teams > 1 + bidirectional:
         sharing = Sharing(1, 1, False)

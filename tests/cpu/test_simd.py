@@ -84,7 +84,9 @@ def test_the_tile_is_a_matrix_product(rows, vectors, K, segments, transposed, sh
     a_step = rows if transposed else 1
     if transposed and rows == 1:
         given_A, a_step = A, 1
-    run_tile(TILES[vectors].address(dtype), rows, C, start, 0 if shared_start else width, given_A, a_step, B, K, segments)
+    run_tile(
+        TILES[vectors].address(dtype), rows, C, start, 0 if shared_start else width, given_A, a_step, B, K, segments
+    )
     assert relative_error(C[:rows], start + A[:, :depth] @ B[:depth]) < TOLERANCE[dtype]
     np.testing.assert_array_equal(C[rows], 7)
 
