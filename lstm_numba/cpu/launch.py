@@ -155,7 +155,7 @@ def available_threads() -> int:
 
 
 def reserve_threads(wanted: int) -> int:
-    """Reserve up to ``wanted`` threads for one launch; :func:`release_threads` must follow if they are more than one."""
+    """Reserve up to ``wanted`` threads for one launch; :func:`release_threads` must follow."""
     if wanted == 1 or _is_forked_child:
         return 1
     threads = min(wanted, numba.get_num_threads())
@@ -168,9 +168,8 @@ def release_threads(threads: int) -> None:
         _region.release()
 
 
-def launch(kernel: Kernel, dtype: str, plan: np.ndarray, threads: int) -> None:
-    """Run a kernel in that many threads, which must have been reserved."""
-    address = kernel.address(dtype)
+def launch(address: int, plan: np.ndarray, threads: int) -> None:
+    """Run the kernel at an address in that many threads, which must have been reserved."""
     if threads == 1:
         _run_serial(address, plan)
     elif _pool_has_started:
