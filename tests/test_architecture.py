@@ -23,6 +23,7 @@ ALLOWED = {
     "reference": {"numpy", "lstm_numba.contract"},
     "cpu": {"numpy", "numba", "llvmlite", "lstm_numba.cells", "lstm_numba.contract", "lstm_numba.jit"},
     "layers": {"numpy", "lstm_numba.backend", "lstm_numba.contract"},
+    "warmup": {"numpy", "lstm_numba.layers"},
     "explain": {"lstm_numba.backend", "lstm_numba.layers"},
     "gradcheck": {"numpy", "lstm_numba.layers"},
     "training": {"numpy", "tqdm"},
@@ -36,6 +37,7 @@ ALLOWED = {
         "lstm_numba.gradcheck",
         "lstm_numba.layers",
         "lstm_numba.training",
+        "lstm_numba.warmup",
     },
 }
 NOBODY_IMPORTS = {"lstm_numba.plots", "lstm_numba.teaching"}

@@ -120,6 +120,13 @@ def _run_member(address, plan, member):
     restore_denormals(before)
 
 
+@njit(error_model="numpy")
+def run_alone(address, plan):
+    """All phases of a plan in this thread, for one direction: no team, no waiting."""
+    for phase in range(get(plan, p.PHASES)):
+        _call(address, plan, 0, phase, 0, 0)
+
+
 @kernel()
 def _run_serial(address, plan):
     _run_member(address, pointer(plan), 0)
