@@ -106,7 +106,7 @@ def main(options: argparse.Namespace) -> int:
     names = ["small"] if options.quick else list(SIZES)
     process = subprocess.run(
         store.python_command("-m", "benchmarks.ladder"),
-        input=json.dumps({"names": names, "rounds": 3 if options.quick else 7}),
+        input=json.dumps({"names": names, "rounds": 3 if options.quick else 7, "quick": options.quick}),
         env=store.process_environment(options.threads),
         cwd=store.ROOT,
         stdout=subprocess.PIPE,
@@ -128,7 +128,7 @@ def _worker(task: dict) -> None:
     import torch
 
     torch.set_num_threads(ln.get_num_threads())
-    quiet = QuietMachine()
+    quiet = QuietMachine.of_a_run(task["quick"])
     machine = {str(threads): capabilities(threads) for threads in sorted({1, ln.get_num_threads()})}
     sizes = [time_size(name, SIZES[name], task["rounds"], 0.02, quiet) for name in task["names"]]
     print(json.dumps({"machine": machine, "sizes": sizes}))

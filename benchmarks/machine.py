@@ -62,6 +62,11 @@ class QuietMachine:
         self.once = once
         self.left = budget
 
+    @classmethod
+    def of_a_run(cls, quick: bool) -> "QuietMachine":
+        """The patience of the smaller benchmarks."""
+        return cls(once=1.0, budget=10.0) if quick else cls(once=10.0, budget=90.0)
+
     def wait(self) -> float | None:
         """Wait, and return the load that was seen last."""
         start = time.perf_counter()

@@ -130,7 +130,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Measure in a process with one thread, write, and return the number of failures."""
-    task = {"sizes": SIZES[2:4] if options.quick else SIZES, "rounds": 3 if options.quick else 9}
+    task = {
+        "sizes": SIZES[2:4] if options.quick else SIZES,
+        "rounds": 3 if options.quick else 9,
+        "quick": options.quick,
+    }
     process = subprocess.run(
         store.python_command("-m", "benchmarks.streaming"),
         input=json.dumps(task),
@@ -154,7 +158,7 @@ def _worker(task: dict) -> None:
 
     torch.set_num_threads(1)
     ln.set_num_threads(1)
-    quiet = QuietMachine()
+    quiet = QuietMachine.of_a_run(task["quick"])
     rows = [time_size(H, rounds=task["rounds"], seconds=0.01, quiet=quiet) for H in task["sizes"]]
     print(json.dumps(rows))
 

@@ -129,7 +129,7 @@ def run(minutes: float, seed: int, progress: float = 30.0) -> dict:
             ln.set_num_threads(threads)
             if len(trials) > 1:
                 with ThreadPoolExecutor(len(trials)) as pool:
-                    found = list(pool.map(Trial.check, trials * 2))
+                    found = list(pool.map(Trial.check, trials))
                 result["concurrent"] += 1
             else:
                 found = [trial.check() for trial in [*trials, kept[int(rng.integers(len(kept)))]]]

@@ -6,6 +6,7 @@ Nothing here times anything: the clocks run for fractions of a millisecond, and 
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ PROVENANCE = ("date", "commit", "command", "seed", "processor", "cores", "python
 SMALL = Case("test", "LSTM", "inference", 5, 3, 4, 6, threads=1)
 
 
-# -- cases ---------------------------------------------------------------------------------------------------------------
+# -- cases -----------------------------------------------------------------------------------------------------------
 
 
 def test_keys_are_unique_and_cases_come_back_from_rows():
@@ -83,7 +84,7 @@ def test_operations_are_counted():
     assert variable.lengths().max() == 9
 
 
-# -- candidates ----------------------------------------------------------------------------------------------------------
+# -- candidates ------------------------------------------------------------------------------------------------------
 
 KINDS = [
     SMALL,
@@ -176,7 +177,7 @@ def test_nothing_is_timed_before_it_is_right(monkeypatch, wrong):
     assert "FAILED" in recurrent.line_of(row)
 
 
-# -- measuring -----------------------------------------------------------------------------------------------------------
+# -- measuring -------------------------------------------------------------------------------------------------------
 
 
 def test_ratio_is_paired_within_rounds():
@@ -219,7 +220,7 @@ def test_peak_and_state_can_be_measured():
     assert state["denormals_kept_numpy"]
 
 
-# -- running and storing -------------------------------------------------------------------------------------------------
+# -- running and storing ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -249,7 +250,7 @@ def run_here(tmp_path, monkeypatch):
         def poll(self):
             return self.returncode
 
-    monkeypatch.setattr(recurrent.subprocess, "Popen", Process)
+    monkeypatch.setattr(recurrent, "subprocess", SimpleNamespace(Popen=Process, PIPE=None))
     return lambda chosen, **options: recurrent.run(tmp_path / "recurrent.json", chosen, settings, **options)
 
 
@@ -309,7 +310,7 @@ def test_every_command_has_options(capsys):
     assert "sweep LSTM inference" in capsys.readouterr().out
 
 
-# -- the other measurements ----------------------------------------------------------------------------------------------
+# -- the other measurements ------------------------------------------------------------------------------------------
 
 
 def test_streaming_candidates_agree():
