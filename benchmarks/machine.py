@@ -6,14 +6,10 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+
+from lstm_numba.teaching.machine import peak_gflops, read_bandwidth
 
 QUIET = 0.10  # other processes may use this share of one core
 _STAT = Path("/proc/stat")
@@ -81,120 +77,7 @@ class QuietMachine:
                 return load
 
 
-# -- peak rates --------------------------------------------------------------------------------------------------
-
-_CHAINS = 12  # independent sums: enough to hide the latency of a multiply-add on two units
-_UNROLLED = 4
-
-
-def vector_lanes() -> int:
-    """float32 numbers per vector register of this processor."""
-    features = binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 16
-    return 8 if features.get("avx2") and features.get("fma") else 4
-
-
-@intrinsic
-def _multiply_adds(typing_context, repeats):
-    """``repeats`` times ``_UNROLLED * _CHAINS`` vector multiply-adds that touch no memory."""
-
-    def codegen(context, builder, signature, arguments):
-        lanes = vector_lanes()
-        real, index = ir.FloatType(), ir.IntType(64)
-        vector = ir.VectorType(real, lanes)
-        name = f"llvm.fma.v{lanes}f32"
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-
-        def splat(number):
-            value = ir.Constant(vector, ir.Undefined)
-            for lane in range(lanes):
-                value = builder.insert_element(value, number, ir.IntType(32)(lane))
-            return value
-
-        # Nothing may be a constant, or LLVM computes the result in advance.
-        n = builder.sitofp(arguments[0], real)
-        factor = splat(builder.fdiv(n, real(1e9)))
-        start = [splat(builder.fadd(n, real(chain))) for chain in range(_CHAINS)]
-        before, loop, end = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("end")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        k = builder.phi(index)
-        k.add_incoming(index(0), before)
-        sums = [builder.phi(vector) for _ in range(_CHAINS)]
-        values: list[Any] = list(sums)
-        for _ in range(_UNROLLED):
-            values = [builder.call(fma, [value, factor, factor]) for value in values]
-        for phi, first, value in zip(sums, start, values, strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(value, loop)
-        following = builder.add(k, index(1))
-        k.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", following, arguments[0]), loop, end)
-        builder.position_at_end(end)
-        total = values[0]
-        for value in values[1:]:
-            total = builder.fadd(total, value)
-        return builder.extract_element(total, ir.IntType(32)(0))
-
-    return types.float32(types.intp), codegen
-
-
-@njit(nogil=True)
-def _fma_loop(repeats):
-    return _multiply_adds(repeats)
-
-
-@njit(nogil=True, fastmath=True)
-def _sum(numbers, repeats):
-    total = np.float32(0)
-    for _ in range(repeats):
-        for k in range(numbers.size):
-            total += numbers[k]
-    return total
-
-
-def _on_threads(threads: int, work) -> float:
-    """Seconds until all threads have done ``work(number)``; the fastest of several tries."""
-    best = np.inf
-    for _ in range(5):
-        pool = [Thread(target=work, args=(number,)) for number in range(threads)]
-        start = time.perf_counter()
-        for thread in pool:
-            thread.start()
-        for thread in pool:
-            thread.join()
-        best = min(best, time.perf_counter() - start)
-    return best
-
-
-def peak_gflops(threads: int) -> dict:
-    """Measure the largest rate of float32 multiply-adds: a loop in registers, compiled with Numba.
-
-    Returns
-    -------
-    dict
-        ``gflops`` and ``how`` it was measured. Where the loop cannot be compiled, it is a large matrix product.
-    """
-    repeats = 300_000
-    try:
-        _fma_loop(10)
-        seconds = _on_threads(threads, lambda _: _fma_loop(repeats))
-        gflops = threads * repeats * _CHAINS * _UNROLLED * 2 * vector_lanes() / seconds / 1e9
-        return {"gflops": gflops, "how": f"register-only multiply-add loop, {vector_lanes()} lanes, {threads} threads"}
-    except Exception as error:  # any failure of the compiler: say so and measure something else
-        a = np.ones((1024, 1024), np.float32)
-        seconds = _on_threads(1, lambda _: a @ a)
-        return {"gflops": 2 * 1024**3 / seconds / 1e9, "how": f"NumPy matrix product 1024^3, because: {error}"[:300]}
-
-
-def read_bandwidth(megabytes: float, threads: int = 1) -> float:
-    """Measure GB/s of reading an array of this size per thread, over and over: L1, L2, L3 or memory by its size."""
-    numbers = [np.ones(max(1024, int(megabytes * 2**20 / 4)), np.float32) for _ in range(threads)]
-    repeats = max(1, int(200e6 / numbers[0].nbytes))
-    _sum(numbers[0][:1024], 1)
-    seconds = _on_threads(threads, lambda number: _sum(numbers[number], repeats))
-    return threads * repeats * numbers[0].nbytes / seconds / 1e9
+# -- peak rates ------------------------------------------------------------------------------------------------
 
 
 def capabilities(threads: int) -> dict:
