@@ -20,7 +20,7 @@ from benchmarks.measure import paired_times, summary
 from benchmarks.provenance import provenance
 from benchmarks.recurrent import difference
 
-SIZES = {"small": (32, 8, 16), "medium": (64, 16, 64), "large": (32, 32, 256)}
+SIZES = {"small": (32, 8, 16), "medium": (32, 16, 64), "large": (16, 32, 256)}
 PYTHON_LIMIT = 2e8  # operations above which plain Python is left out: minutes
 
 

@@ -66,8 +66,8 @@ def test_right_answers_pass():
         ("loads", lambda R, V: (R + V) / (R * V) + 2, "stay in registers"),
         ("largest_rows", lambda N, V: (N - V - 1) / V, "divide with //"),
         ("largest_rows", lambda N, V: N // V, "multiplier"),
-        ("largest_rows", lambda N, V: (N - 1) // V, "weights need registers"),
-        ("largest_rows", lambda N, V: math.ceil((N - V - 1) / V), "more registers than"),
+        ("largest_rows", lambda N, V: (N - 1) // V, "weights need"),
+        ("largest_rows", lambda N, V: math.ceil((N - V - 1) / V), "fits in part"),
     ],
 )
 def test_wrong_answers_get_their_hint(check, wrong, hint):

@@ -17,7 +17,7 @@ __all__ = [
 @exercise("5.2", hint="How many multiply-adds are finished, or started, in one cycle?")
 def check_rates(check: Check, rates: Callable[[float, float, int, int], tuple[float, float]]) -> None:
     """Expect the rates of a chain of multiply-adds and of independent vectors."""
-    for clock, latency, lanes, units in ((3.6, 4, 16, 2), (2.5, 5, 8, 1)):
+    for clock, latency, lanes, units in ((3.6, 4, 16, 3), (2.5, 5, 8, 1)):
         answer = check.call(f"runs for {clock} GHz", rates, clock, latency, lanes, units)
         if not isinstance(answer, tuple | list) or len(answer) != 2:
             check.fail("returns two rates", "Return the pair (chain, vector).")
@@ -161,8 +161,10 @@ def check_largest_rows(check: Check, largest_rows: Callable[[int, int], int]) ->
             mistakes=[
                 Mistake((registers - V - 1) / V, "A row is whole: divide with //."),
                 Mistake(registers // V, "The weights and the multiplier need registers as well."),
-                Mistake((registers - 1) // V, "The V vectors of weights need registers as well."),
-                Mistake(-(-(registers - V - 1) // V), "Rounded up, the tile needs more registers than there are."),
+                Mistake(
+                    (registers - 1) // V,
+                    "The V vectors of weights need registers as well, and a row that only fits in part does not fit.",
+                ),
             ],
             hint="(registers - V - 1) // V.",
         )
