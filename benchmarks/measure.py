@@ -78,9 +78,9 @@ def paired_times(
         calls[name] = _calls_per_sample(run, minimum_seconds)
     result = Samples({name: [] for name in candidates}, calls)
     names = list(candidates)
-    start, tried, done = time.perf_counter(), 0, 0
+    start, tried, done, load = time.perf_counter(), 0, 0, None
     while done < rounds and (done < 3 or time.perf_counter() - start < budget):
-        if quiet is not None:
+        if quiet is not None and (tried == 0 or (load or 0) > QUIET):  # looking takes a tenth of a second
             quiet.wait()
         before, row = reading(), {}
         for name in names[tried % len(names) :] + names[: tried % len(names)]:
