@@ -3,13 +3,12 @@
 Two of L symbols matter, one in the second tenth and one in the sixth tenth of the sequence; the class is which two they
 were, in order. Every method is trained at growing lengths with several seeds, until it is wrong on less than 1 % of
 fresh sequences or the iterations are used up. A seed that failed at two lengths in a row is not tried at longer ones;
-it counts as failed there, and its row has no iterations. Results are written after every run, and a run that was
+it counts as failed there, and its row has no iterations. Results are written after every length, and a run that was
 stopped goes on where it was: ``python -m benchmarks.vanishing``. Chapter 1.3 of the book draws what is stored.
 """
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +25,16 @@ LSTM_UNITS = 23  # the size whose number of parameters comes closest to that of 
 LENGTHS = [10, 20, 30, 50, 100, 150, 200]
 ALPHA = 2.0  # factor of the regulariser
 SGD_RATE, ADAM_RATE, MAX_NORM, NO_CLIPPING = 0.01, 0.003, 1.0, 1e300
-SOLVED, CHECK_EVERY, CHECK_ON, CONFIRM_ON = 0.01, 250, 1000, 10_000
+SOLVED, CHECK_EVERY, CHECK_ON, CONFIRM_ON = 0.01, 250, 500, 10_000
 
-#: Name to network, optimiser, clipping, regulariser.
+#: Name to network, optimiser, clipping, factor of the regulariser, forget bias.
 METHODS = {
-    "RNN, SGD": ("rnn", "sgd", False, False),
-    "RNN, SGD + clipping": ("rnn", "sgd", True, False),
-    "RNN, SGD + clipping + regulariser": ("rnn", "sgd", True, True),
-    "RNN, Adam + clipping": ("rnn", "adam", True, False),
-    "LSTM, Adam + clipping": ("lstm", "adam", True, False),
+    "RNN, SGD": ("rnn", "sgd", False, 0.0, 0.0),
+    "RNN, SGD + clipping": ("rnn", "sgd", True, 0.0, 0.0),
+    "RNN, SGD + clipping + regulariser": ("rnn", "sgd", True, ALPHA, 0.0),
+    "RNN, Adam + clipping": ("rnn", "adam", True, 0.0, 0.0),
+    "LSTM with forget bias 1, Adam + clipping": ("lstm", "adam", True, 0.0, 1.0),
+    "LSTM with forget bias 5, Adam + clipping": ("lstm", "adam", True, 0.0, 5.0),
 }
 
 
@@ -78,62 +78,69 @@ def smart_tanh(rng: np.random.Generator, H: int = RNN_UNITS) -> dict[str, np.nda
     }
 
 
-def rnn_states(p: dict[str, np.ndarray], symbols: np.ndarray) -> np.ndarray:
-    """Hidden states (L + 1, B, H); slot 0 is the initial state, zero.
+def rnn_states(networks: list[dict[str, np.ndarray]], symbols: np.ndarray) -> np.ndarray:
+    """Run several networks side by side, each on its own batch. Returns states (N, L + 1, B, H); slot 0 is zero.
 
     Parameters
     ----------
-    p
-        The parameters.
+    networks
+        The parameters of N networks.
     symbols
-        Numbers of the symbols (L, B). A one-hot input times a matrix is a column of the matrix.
+        Numbers of the symbols (N, L, B). A one-hot input times a matrix is a column of the matrix.
     """
-    L, B = symbols.shape
-    drive = p["W_ih"].T[symbols] + p["b"]  # (L, B, H)
-    h = np.zeros((L + 1, B, p["b"].size))
-    W = np.ascontiguousarray(p["W_hh"].T)
+    N, L, _ = symbols.shape
+    drive = np.stack([p["W_ih"].T[own] + p["b"] for p, own in zip(networks, symbols, strict=True)])  # (N, L, B, H)
+    h = np.zeros((N, L + 1, *drive.shape[2:]), drive.dtype)
+    W = np.stack([p["W_hh"].T for p in networks])
     for t in range(L):
-        np.tanh(drive[t] + h[t] @ W, out=h[t + 1])
+        np.tanh(drive[:, t] + h[:, t] @ W, out=h[:, t + 1])
     return h
 
 
 def rnn_gradients(
-    p: dict[str, np.ndarray], symbols: np.ndarray, classes: np.ndarray, alpha: float
-) -> tuple[float, dict[str, np.ndarray]]:
-    """Return the cross-entropy and its gradients, with the gradient of the regulariser on top.
+    networks: list[dict[str, np.ndarray]], symbols: np.ndarray, classes: np.ndarray, alpha: float
+) -> list[tuple[float, dict[str, np.ndarray]]]:
+    """Cross-entropy and gradients of each network, with the gradient of the regulariser on top.
 
     Parameters
     ----------
-    p
-        The parameters.
+    networks
+        The parameters of N networks.
     symbols, classes
-        A batch: (L, B) and (B,).
+        A batch for each: (N, L, B) and (N, B).
     alpha
         Factor of the regulariser; 0 leaves it out.
     """
-    L, B = symbols.shape
-    h = rnn_states(p, symbols)
-    loss, d_scores = ln.cross_entropy_loss(h[L] @ p["V"].T + p["b_out"], classes)
-    dz, dh = np.empty((L, B, h.shape[2])), np.empty((L + 1, B, h.shape[2]))
-    slopes = 1.0 - h[1:] ** 2
-    dh[L] = d_scores @ p["V"]
+    L = symbols.shape[1]
+    h = rnn_states(networks, symbols)
+    W = np.stack([p["W_hh"] for p in networks])
+    slopes = 1 - h[:, 1:] ** 2
+    dz, dh = np.empty_like(slopes), np.empty_like(h)
+    losses, d_scores = [], []
+    for n, p in enumerate(networks):
+        loss, d = ln.cross_entropy_loss(h[n, L] @ p["V"].T + p["b_out"], classes[n])
+        losses.append(loss)
+        d_scores.append(d)
+        dh[n, L] = d @ p["V"]
     for t in range(L, 0, -1):
-        np.multiply(dh[t], slopes[t - 1], out=dz[t - 1])
-        np.matmul(dz[t - 1], p["W_hh"], out=dh[t - 1])
-    H = h.shape[2]
-    flat = dz.reshape(-1, H)
-    by_symbol = np.zeros((SYMBOLS, H))
-    np.add.at(by_symbol, symbols.reshape(-1), flat)
-    grads = {
-        "W_ih": by_symbol.T,
-        "W_hh": flat.T @ h[:L].reshape(-1, H),
-        "b": flat.sum(axis=0),
-        "V": d_scores.T @ h[L],
-        "b_out": d_scores.sum(axis=0),
-    }
-    if alpha:
-        grads["W_hh"] = grads["W_hh"] + alpha * regulariser_gradient(dh, dz)
-    return loss, grads
+        np.multiply(dh[:, t], slopes[:, t - 1], out=dz[:, t - 1])
+        dh[:, t - 1] = dz[:, t - 1] @ W
+    results = []
+    H = h.shape[3]
+    for n, d in enumerate(d_scores):
+        flat = dz[n].reshape(-1, H)
+        one_hot = np.eye(SYMBOLS, dtype=h.dtype)[symbols[n].reshape(-1)]
+        grads = {
+            "W_ih": flat.T @ one_hot,
+            "W_hh": flat.T @ h[n, :L].reshape(-1, H),
+            "b": flat.sum(axis=0),
+            "V": d.T @ h[n, L],
+            "b_out": d.sum(axis=0),
+        }
+        if alpha:
+            grads["W_hh"] = grads["W_hh"] + alpha * regulariser_gradient(dh[n], dz[n])
+        results.append((losses[n], grads))
+    return results
 
 
 def regulariser_gradient(dh: np.ndarray, dz: np.ndarray) -> np.ndarray:
@@ -151,10 +158,10 @@ def regulariser_gradient(dh: np.ndarray, dz: np.ndarray) -> np.ndarray:
     """
     size = (dh[1:] ** 2).sum(axis=2, keepdims=True)
     alive = size >= 1e-20
-    safe = np.where(alive, size, 1.0)
+    safe = np.where(alive, size, size.dtype.type(1))
     before = dh[:-1]
     q = (before**2).sum(axis=2, keepdims=True) / safe
-    pull = np.where(alive, 4.0 * (q - 1.0) / safe, 0.0) * before
+    pull = np.where(alive, 4 * (q - 1) / safe, size.dtype.type(0)) * before
     H = dh.shape[2]
     return dz.reshape(-1, H).T @ pull.reshape(-1, H) / max(int(alive.sum()), 1)
 
@@ -163,48 +170,56 @@ class _RNN:
     """The network of the paper."""
 
     def __init__(self, seed: int) -> None:
-        self.parameters = smart_tanh(np.random.default_rng([seed, 1]))
+        initial = smart_tanh(np.random.default_rng([seed, 1]))
+        self.parameters = {name: value.astype(np.float32) for name, value in initial.items()}
         self.grads = {name: np.zeros_like(value) for name, value in self.parameters.items()}
 
-    def step(self, symbols: np.ndarray, classes: np.ndarray, alpha: float) -> float:
-        loss, grads = rnn_gradients(self.parameters, symbols, classes, alpha)
-        for name, value in grads.items():
-            self.grads[name][...] = value
-        return loss
+    @staticmethod
+    def learn(networks: "list[_RNN]", symbols: np.ndarray, classes: np.ndarray, alpha: float) -> None:
+        results = rnn_gradients([network.parameters for network in networks], symbols, classes, alpha)
+        for network, (_, grads) in zip(networks, results, strict=True):
+            for name, value in grads.items():
+                network.grads[name][...] = value
 
-    def answers(self, symbols: np.ndarray) -> np.ndarray:
-        return (rnn_states(self.parameters, symbols)[-1] @ self.parameters["V"].T + self.parameters["b_out"]).argmax(1)
+    @staticmethod
+    def answers(networks: "list[_RNN]", symbols: np.ndarray) -> np.ndarray:
+        h = rnn_states([network.parameters for network in networks], symbols)[:, -1]
+        scores = [own @ n.parameters["V"].T + n.parameters["b_out"] for own, n in zip(h, networks, strict=True)]
+        return np.stack(scores).argmax(axis=2)
 
 
 class _LSTM:
-    """An LSTM of as many parameters, with forget bias 1."""
+    """An LSTM of as many parameters."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, forget_bias: float = 1.0) -> None:
         rng = np.random.default_rng([seed, 2])
         self.model = ln.Sequential(
             ln.LSTM(SYMBOLS, LSTM_UNITS, seed=rng), ln.LastStep(), ln.Dense(LSTM_UNITS, CLASSES, seed=rng)
         )
         self.parameters, self.grads = self.model.parameters, self.model.grads
-        H = LSTM_UNITS
         self.parameters["0.bias_ih_l0"][:] = 0.0
         self.parameters["0.bias_hh_l0"][:] = 0.0
-        self.parameters["0.bias_ih_l0"][H : 2 * H] = 1.0
+        self.parameters["0.bias_ih_l0"][LSTM_UNITS : 2 * LSTM_UNITS] = forget_bias
 
-    def step(self, symbols: np.ndarray, classes: np.ndarray, alpha: float) -> float:
-        self.model.zero_grad()
-        loss, d_scores = ln.cross_entropy_loss(self.model(np.eye(SYMBOLS, dtype=np.float32)[symbols]), classes)
-        self.model.backward(d_scores)
-        return loss
+    @staticmethod
+    def learn(networks: "list[_LSTM]", symbols: np.ndarray, classes: np.ndarray, alpha: float) -> None:
+        for network, own, answer in zip(networks, symbols, classes, strict=True):
+            network.model.zero_grad()
+            scores = network.model(np.eye(SYMBOLS, dtype=np.float32)[own])
+            network.model.backward(ln.cross_entropy_loss(scores, answer)[1])
 
-    def answers(self, symbols: np.ndarray) -> np.ndarray:
-        self.model.eval()
-        scores = self.model(np.eye(SYMBOLS, dtype=np.float32)[symbols])
-        self.model.train()
-        return scores.argmax(1)
+    @staticmethod
+    def answers(networks: "list[_LSTM]", symbols: np.ndarray) -> np.ndarray:
+        scores = []
+        for network, own in zip(networks, symbols, strict=True):
+            network.model.eval()
+            scores.append(network.model(np.eye(SYMBOLS, dtype=np.float32)[own]))
+            network.model.train()
+        return np.stack(scores).argmax(axis=2)
 
 
-def train(method: str, L: int, seed: int, iterations: int) -> dict:
-    """Train once; stop when the network is wrong on less than 1 % of 10,000 fresh sequences.
+def train(method: str, L: int, seeds: list[int], iterations: int) -> list[dict]:
+    """Train one network per seed, side by side; each stops when it is wrong on less than 1 % of 10,000 fresh sequences.
 
     Parameters
     ----------
@@ -212,48 +227,60 @@ def train(method: str, L: int, seed: int, iterations: int) -> dict:
         A key of :data:`METHODS`.
     L
         Length of the sequences.
-    seed
-        Of weights and data.
+    seeds
+        Of weights and data, one per network.
     iterations
         Give up after as many updates.
     """
-    start = time.perf_counter()
-    kind, optimiser, clip, regularise = METHODS[method]
-    network = _RNN(seed) if kind == "rnn" else _LSTM(seed)
-    step = ln.SGD(network, SGD_RATE) if optimiser == "sgd" else ln.Adam(network, ADAM_RATE)
-    rng = np.random.default_rng([seed, L, 3])
-
-    def wrong(n: int) -> float:
-        errors = []
-        for _ in range(n // CHECK_ON):
-            symbols, classes = temporal_order(rng, CHECK_ON, L)
-            errors.append(float(np.mean(network.answers(symbols) != classes)))
-        return float(np.mean(errors))
-
-    error, best, largest, n = 1.0, 1.0, 0.0, 0
-    for n in range(1, iterations + 1):
-        network.step(*temporal_order(rng, BATCH, L), ALPHA if regularise else 0.0)
-        norm = ln.clip_grad_norm(network.grads, MAX_NORM if clip else NO_CLIPPING)
-        largest = max(largest, norm)
-        step.step()
-        if n % CHECK_EVERY == 0:
-            error = wrong(CHECK_ON)
-            if error < SOLVED:
-                error = wrong(CONFIRM_ON)
-            best = min(best, error)
-            if error < SOLVED:
-                break
-    return {
-        "method": method,
-        "length": L,
-        "seed": seed,
-        "solved": error < SOLVED,
-        "iterations": n,
-        "error": round(error, 5),
-        "best_error": round(best, 5),
-        "largest_norm": float(f"{largest:.4g}"),
-        "seconds": round(time.perf_counter() - start, 1),
+    kind, optimiser, clip, alpha, forget_bias = METHODS[method]
+    networks = {seed: _RNN(seed) if kind == "rnn" else _LSTM(seed, forget_bias) for seed in seeds}
+    family = type(networks[seeds[0]])
+    optimisers = {s: ln.SGD(n, SGD_RATE) if optimiser == "sgd" else ln.Adam(n, ADAM_RATE) for s, n in networks.items()}
+    rngs = {seed: np.random.default_rng([seed, L, 3]) for seed in seeds}
+    rows = {
+        seed: {
+            "method": method,
+            "length": L,
+            "seed": seed,
+            "solved": False,
+            "iterations": 0,
+            "error": 1.0,
+            "best_error": 1.0,
+            "largest_norm": 0.0,
+        }
+        for seed in seeds
     }
+
+    def draw(active: list[int], B: int) -> tuple[np.ndarray, np.ndarray]:
+        symbols, classes = zip(*(temporal_order(rngs[seed], B, L) for seed in active), strict=True)
+        return np.stack(symbols), np.stack(classes)
+
+    def wrong(active: list[int], n: int) -> np.ndarray:
+        errors = np.zeros(len(active))
+        for _ in range(n // CHECK_ON):
+            symbols, classes = draw(active, CHECK_ON)
+            errors += (family.answers([networks[seed] for seed in active], symbols) != classes).mean(axis=1)
+        return errors / (n // CHECK_ON)
+
+    active = list(seeds)
+    for n in range(1, iterations + 1):
+        family.learn([networks[seed] for seed in active], *draw(active, BATCH), alpha)
+        for seed in active:
+            norm = ln.clip_grad_norm(networks[seed].grads, MAX_NORM if clip else NO_CLIPPING)
+            rows[seed]["largest_norm"] = max(rows[seed]["largest_norm"], float(f"{norm:.4g}"))
+            rows[seed]["iterations"] = n
+            optimisers[seed].step()
+        if n % CHECK_EVERY == 0:
+            for seed, error in zip(active, wrong(active, CHECK_ON), strict=True):
+                confirmed = wrong([seed], CONFIRM_ON)[0] if error < SOLVED else error
+                row = rows[seed]
+                row["error"] = round(float(confirmed), 5)
+                row["best_error"] = min(row["best_error"], row["error"])
+                row["solved"] = bool(confirmed < SOLVED)
+            active = [seed for seed in active if not rows[seed]["solved"]]
+            if not active:
+                break
+    return list(rows.values())
 
 
 def run(out: Path, lengths: list[int], seeds: int, iterations: int) -> dict:
@@ -283,17 +310,18 @@ def run(out: Path, lengths: list[int], seeds: int, iterations: int) -> dict:
     }
     result = _resumed(out, study)
     done = {(row["method"], row["length"], row["seed"]): row for row in result["runs"]}
-    for seed in range(seeds):  # the outer loop: a run that is stopped early has few seeds, but all methods and lengths
-        for method in METHODS:
-            failures = 0
-            for L in sorted(lengths):
-                row = done.get((method, L, seed))
-                if row is None:
-                    hopeless = failures >= 2
-                    row = not_tried(method, L, seed) if hopeless else train(method, L, seed, iterations)
-                    result["runs"].append(row)
-                    _write(out, result)
-                failures = 0 if row["solved"] else failures + 1
+    for method in METHODS:
+        failures = dict.fromkeys(range(seeds), 0)
+        for L in sorted(lengths):
+            missing = [seed for seed in failures if (method, L, seed) not in done]
+            hopeful = [seed for seed in missing if failures[seed] < 2]
+            rows = train(method, L, hopeful, iterations) if hopeful else []
+            rows += [not_tried(method, L, seed) for seed in missing if failures[seed] >= 2]
+            result["runs"] += rows
+            done |= {(method, L, row["seed"]): row for row in rows}
+            _write(out, result)
+            for seed in failures:
+                failures[seed] = 0 if done[method, L, seed]["solved"] else failures[seed] + 1
     return result
 
 
@@ -351,7 +379,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="where to write the results")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="lengths of the sequences")
     parser.add_argument("--seeds", type=int, default=5, help="runs per method and length")
-    parser.add_argument("--iterations", type=int, default=20_000, help="updates after which a run is given up")
+    parser.add_argument("--iterations", type=int, default=10_000, help="updates after which a run is given up")
     options = parser.parse_args()
     for method, by_length in success_rates(run(**vars(options))).items():
         print(f"{method:36}" + "  ".join(f"L={L}: {solved}/{runs}" for L, (solved, runs) in sorted(by_length.items())))

@@ -40,10 +40,12 @@ def small(seed=0, L=7, B=3, H=5):
 @pytest.mark.parametrize("name", ["W_ih", "W_hh", "b", "V", "b_out"])
 def test_gradients_of_the_loss(name):
     p, (symbols, classes) = small(L=10)
-    _, grads = vanishing.rnn_gradients(p, symbols, classes, alpha=0.0)
+    other, (other_symbols, other_classes) = small(seed=1, L=10)
+    symbols, classes = np.stack([other_symbols, symbols]), np.stack([other_classes, classes])
+    _, (_, grads) = vanishing.rnn_gradients([other, p], symbols, classes, alpha=0.0)
 
     def loss(value):
-        return vanishing.rnn_gradients(p | {name: value}, symbols, classes, alpha=0.0)[0]
+        return vanishing.rnn_gradients([other, p | {name: value}], symbols, classes, alpha=0.0)[1][0]
 
     assert relative_error(grads[name], central_difference(loss, p[name])) < 1e-7
 
@@ -70,8 +72,8 @@ def test_steps_without_gradient_do_not_count():
 
 def test_the_regulariser_is_added_to_the_recurrent_weights_only():
     p, (symbols, classes) = small(L=10)
-    _, without = vanishing.rnn_gradients(p, symbols, classes, alpha=0.0)
-    _, with_it = vanishing.rnn_gradients(p, symbols, classes, alpha=2.0)
+    ((_, without),) = vanishing.rnn_gradients([p], symbols[None], classes[None], alpha=0.0)
+    ((_, with_it),) = vanishing.rnn_gradients([p], symbols[None], classes[None], alpha=2.0)
     changed = [name for name in p if not np.array_equal(without[name], with_it[name])]
     assert changed == ["W_hh"]
 
@@ -84,9 +86,10 @@ def test_both_networks_have_about_as_many_parameters():
 def test_a_stopped_run_goes_on_and_hopeless_lengths_are_not_tried(tmp_path, monkeypatch):
     tried = []
 
-    def fake(method, L, seed, iterations):
-        tried.append((method, L, seed))
-        return {"method": method, "length": L, "seed": seed, "solved": L < 20 or method.startswith("LSTM")}
+    def fake(method, L, seeds, iterations):
+        tried.extend((method, L, seed) for seed in seeds)
+        solved = L < 20 or method.startswith("LSTM")
+        return [{"method": method, "length": L, "seed": seed, "solved": solved} for seed in seeds]
 
     monkeypatch.setattr(vanishing, "train", fake)
     out = tmp_path / "result.json"
@@ -94,18 +97,30 @@ def test_a_stopped_run_goes_on_and_hopeless_lengths_are_not_tried(tmp_path, monk
     assert json.loads(out.read_text()) == first
     assert ("RNN, SGD", 30, 0) in tried
     assert ("RNN, SGD", 40, 0) not in tried
-    assert ("LSTM, Adam + clipping", 40, 0) in tried
+    assert ("LSTM with forget bias 1, Adam + clipping", 40, 0) in tried
     before = len(tried)
     second = vanishing.run(out, [10, 20, 30, 40], seeds=2, iterations=5)
     assert {row[2] for row in tried[before:]} == {1}
     rates = vanishing.success_rates(second)
     assert rates["RNN, SGD"] == {10: (2, 2), 20: (0, 2), 30: (0, 2), 40: (0, 2)}
-    assert rates["LSTM, Adam + clipping"][40] == (2, 2)
+    assert rates["LSTM with forget bias 5, Adam + clipping"][40] == (2, 2)
 
 
 @pytest.mark.parametrize("method", vanishing.METHODS)
-def test_every_method_trains(method):
-    row = vanishing.train(method, L=10, seed=0, iterations=3)
-    assert row["iterations"] == 3
-    assert not row["solved"]
-    assert np.isfinite(row["largest_norm"])
+def test_every_method_trains_and_seeds_do_not_disturb_each_other(method, monkeypatch):
+    monkeypatch.setattr(vanishing, "CHECK_EVERY", 2)
+    together = vanishing.train(method, L=10, seeds=[0, 1], iterations=3)
+    alone = vanishing.train(method, L=10, seeds=[1], iterations=3)
+    assert [row["seed"] for row in together] == [0, 1]
+    for row in together:
+        assert row["iterations"] == 3
+        assert not row["solved"]
+        assert 0 < row["error"] < 1
+    assert together[1]["error"] == alone[0]["error"]
+    assert together[1]["largest_norm"] == pytest.approx(alone[0]["largest_norm"], rel=1e-3)
+
+
+def test_an_easy_length_is_solved_and_confirmed():
+    (row,) = vanishing.train("LSTM with forget bias 1, Adam + clipping", L=10, seeds=[0], iterations=1000)
+    assert row["solved"]
+    assert row["error"] < 0.01
