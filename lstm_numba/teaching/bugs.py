@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -411,7 +411,12 @@ N_TRAIN, N_TEST, NOISE = 240, 240, 0.4
 def _series(rng: np.random.Generator) -> np.ndarray:
     """A wave and noise; the level rises towards the end, as it does in life."""
     t = np.arange(N_TRAIN + N_TEST)
-    return np.sin(2 * np.pi * t / 12) + 0.5 * (t >= N_TRAIN) + NOISE * rng.normal(size=t.size)
+    return np.sin(2 * np.pi * t / 12) + 0.3 * (t >= N_TRAIN) + NOISE * rng.normal(size=t.size)
+
+
+def noise_floor(seed: int) -> float:
+    """Return the best possible training loss of the forecasting task: the noise, in units of the scaled series."""
+    return NOISE**2 / float(_series(np.random.default_rng(seed))[:N_TRAIN].var())
 
 
 def _forecast(program: Program, rng: np.random.Generator, honest: bool) -> Iterator[Batch]:
@@ -608,9 +613,17 @@ def _problem(T: int = 5, B: int = 2, I: int = 2, H: int = 3) -> tuple[dict[str, 
     return arrays, (rng.normal(size=(T, B, H)), rng.normal(size=(B, H)), rng.normal(size=(B, H)))
 
 
-def gradient_errors(program: Program) -> dict[str, float]:
-    """Relative error of every gradient of a program's cell against central differences of its own forward pass."""
-    arrays, d = _problem()
+def gradient_errors(program: Program, steps: int = 5) -> dict[str, float]:
+    """Relative error of every gradient of a program's cell against central differences of its own forward pass.
+
+    Parameters
+    ----------
+    program
+        Healthy or not.
+    steps
+        Length of the sequences. With a single step a mistake cannot travel, which shows where it starts.
+    """
+    arrays, d = _problem(steps)
 
     def loss(name: str, value: np.ndarray) -> float:
         outputs = program.forward(**{**arrays, name: value}, training=False)
