@@ -130,7 +130,7 @@ def test_last(wrong, hint):
 
 
 @pytest.mark.parametrize(
-    ("position", "hint"), enumerate(["what is left", "not an LSTM", "from one call", "From where"])
+    ("position", "hint"), [(0, "what is left"), (1, "not an LSTM"), (2, "from one call"), (3, "From where")]
 )
 def test_triage(position, hint):
     answers = list(PLACES)

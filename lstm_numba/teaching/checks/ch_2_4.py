@@ -115,7 +115,7 @@ def check_repaired_backward(check: Check, backward: Callable) -> None:
     *_, cache = lstm_forward(*arrays, np.zeros(4 * H), training=True)
     result = check.call("runs", backward, *d, cache, arrays[3], arrays[4])
     if not isinstance(result, tuple | list) or len(result) != len(_NAMES):
-        check.fail("returns six arrays", f"Expected {', '.join(_NAMES)}.")
+        check.fail("returns six arrays", f"Expected the six arrays {', '.join(_NAMES)}.")
     planted = _PLANTED_ORDER(*d, cache, arrays[3], arrays[4])
     for position, name in enumerate(_NAMES):
         check.close(
