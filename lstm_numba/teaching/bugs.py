@@ -253,7 +253,7 @@ _CATALOGUE = (
         "The gradient check, at cell states that are not small: for small c the two slopes agree.",
     ),
     Bug(
-        "h one step late",
+        "late hidden state",
         "backward",
         "echo",
         {"backward": (("dz.T @ h[t]", "dz.T @ h[t + 1]"),)},
@@ -281,12 +281,7 @@ _CATALOGUE = (
         "loop",
         "echo",
         {
-            "clip": (
-                (
-                    "for grad in grads.values():\n",
-                    "for grad in grads.values():\n        norm = np.linalg.norm(grad)\n",
-                ),
-            )
+            "clip": (("max_norm / (norm", "max_norm / (np.linalg.norm(grad)"),),
         },
         "Every array is cut to the norm by itself. The step then points somewhere else.",
         "Compare the directions before and after clipping: their cosine must be 1.",

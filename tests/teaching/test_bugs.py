@@ -19,7 +19,7 @@ FOUND_BY = {
     "cell state in float16": {"oracle", "gradient check"},
     "belt cut": {"gradient check"},
     "slope at the wrong place": {"gradient check"},
-    "h one step late": {"gradient check"},
+    "late hidden state": {"gradient check"},
     "overwritten, not summed": {"gradient check"},
     "gradients not cleared": {"same twice"},
     "clipped one by one": {"direction"},
