@@ -21,7 +21,7 @@ def check_bias_for(check: Check, bias_for: Callable) -> None:
                 Mistake(np.log(1 - f) - np.log(f), "The sign is wrong: a long memory needs a positive bias."),
                 Mistake(
                     np.log(n),
-                    "Close for long half-lives, but the time constant is not the half-life: start from f**n = 1/2.",
+                    "Close, but the time constant is not the half-life: start from f**n = 1/2.",
                 ),
             ],
             hint="Solve f**n = 1/2 for f, then sigmoid(b) = f for b.",
