@@ -114,7 +114,7 @@ def check_unanswerable(check: Check, unanswerable: Callable) -> None:
                 Mistake(1 - min(1.0, delay / chunk), "That is the share that can be answered."),
                 Mistake(chunk / delay, "Upside down: of `chunk` answers, the first `delay` lie before it."),
             ],
-            hint="Count in a chunk of 12 with a delay of 4: for how many steps does the answer stand in the chunk before?",
+            hint="Count in a chunk of 12 with a delay of 4: how many answers stand in the chunk before?",
         )
 
 
