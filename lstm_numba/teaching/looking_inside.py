@@ -8,6 +8,7 @@ Text comes from the installed Python's own standard library, so it differs a lit
 import hashlib
 import sysconfig
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,12 @@ __all__ = [
     "auc_of_ranks",
     "cell_states",
     "character_model",
+    "connectivity",
+    "cut_out",
     "decode",
     "digest",
     "encode",
+    "excerpt",
     "generated_source",
     "marks",
     "one_hot",
@@ -122,7 +126,7 @@ def digest(text: str) -> str:
     --------
     >>> from lstm_numba.teaching.looking_inside import digest
     >>> digest("memory")[:12]
-    'cf0f3a27dfd9'
+    'c064fbca9d9d'
     """
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -408,8 +412,8 @@ def character_model(recurrent: Layer, *, seed: int) -> Sequential:
     >>> import lstm_numba as ln
     >>> from lstm_numba.teaching.looking_inside import character_model
     >>> model = character_model(ln.LSTM(96, 8, seed=0), seed=1)
-    >>> list(model.parameters)[-1], model.parameters["0.bias_ih_l0"][8:16].mean() > 0.9
-    ('1.bias', True)
+    >>> list(model.parameters)[-1], float(model.parameters["0.bias_ih_l0"][8])
+    ('1.bias', 1.0)
     """
     H = recurrent.hidden_size
     if recurrent.parameters["weight_hh_l0"].shape[0] == 4 * H:
@@ -452,15 +456,91 @@ def run(model: Sequential, codes: np.ndarray, state=None):
     return readout(y), state
 
 
-def cell_states(model: Sequential, text: str) -> np.ndarray:
-    """The cell state of every unit after every character, read once from the zero state.
+def excerpt(names: tuple[str, ...], length: int) -> tuple[str, dict[str, np.ndarray]]:
+    """From the middle of each module a piece of text, with :func:`marks` that know what stands before it.
+
+    Parameters
+    ----------
+    names : tuple of str
+        As for :func:`read_modules`.
+    length : int
+        Characters from each module.
+
+    Returns
+    -------
+    text : str
+        The pieces, one after another.
+    marks : dict of str to ndarray (T,)
+        As :func:`marks` finds them when it reads the whole modules.
+
+    Examples
+    --------
+    >>> from lstm_numba.teaching.looking_inside import excerpt
+    >>> text, seen = excerpt(("shlex", "calendar"), 500)
+    >>> len(text), seen["depth"].shape
+    (1000, (1000,))
+    """
+    pieces, seen = [], []
+    for name in names:
+        whole = read_modules((name,))
+        if len(whole) < length:
+            raise ValueError(f"length: expected at most {len(whole)}, the characters of {name}, got {length}")
+        first = (len(whole) - length) // 2
+        part = slice(first, first + length)
+        pieces.append(whole[part])
+        seen.append({key: value[part] for key, value in marks(whole).items()})
+    return "".join(pieces), {key: np.concatenate([piece[key] for piece in seen]) for key in seen[0]}
+
+
+def traces(model: Sequential, codes: np.ndarray) -> dict[str, np.ndarray]:
+    """Everything inside an LSTM while it reads: gates, candidate, cell state and hidden state.
+
+    The layer returns hidden states only. Here its weights run through the NumPy reference, which keeps everything.
 
     Parameters
     ----------
     model : Sequential
-        A character model with an LSTM of one layer, in inference mode.
+        A character model with an LSTM of one layer.
+    codes : ndarray of integers (T, B)
+        The characters read, from the zero state.
+
+    Returns
+    -------
+    dict of str to ndarray of float32 (T, B, H)
+        Keys ``i f g o c h``.
+
+    Examples
+    --------
+    >>> import lstm_numba as ln
+    >>> from lstm_numba.teaching.looking_inside import character_model, encode, traces
+    >>> inside = traces(character_model(ln.LSTM(96, 8, seed=0), seed=1), encode("x = 1")[:, None])
+    >>> sorted(inside), inside["f"].shape
+    (['c', 'f', 'g', 'h', 'i', 'o'], (5, 1, 8))
+    """
+    lstm = model.layers[0]
+    weights = [lstm.parameters[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    zero = np.zeros((codes.shape[1], lstm.hidden_size), np.float32)
+    _, _, _, cache = lstm_forward(one_hot(codes), zero, zero, *weights, True)
+    gates = dict(zip("ifgo", np.split(cache.gates, 4, axis=2), strict=True))
+    return gates | {"c": cache.c[1:], "h": cache.h[1:]}
+
+
+def cell_states(model: Sequential, text: str, *, pieces: int = 16, warm_up: int = 200) -> np.ndarray:
+    """The cell state of every unit after every character.
+
+    To read faster, the text is cut into pieces that are read side by side. Each starts from zero, some characters
+    early, so that its state has settled when it counts.
+
+    Parameters
+    ----------
+    model : Sequential
+        A character model with an LSTM of one layer.
     text : str
         In the alphabet of :data:`SYMBOLS`.
+    pieces : int
+        How many pieces.
+    warm_up : int
+        Characters read before a piece; before the start of the text these are newlines.
 
     Returns
     -------
@@ -471,44 +551,97 @@ def cell_states(model: Sequential, text: str) -> np.ndarray:
     --------
     >>> import lstm_numba as ln
     >>> from lstm_numba.teaching.looking_inside import cell_states, character_model
-    >>> model = character_model(ln.LSTM(96, 8, seed=0), seed=1).eval()
-    >>> cell_states(model, "x = [1, 2]").shape
+    >>> model = character_model(ln.LSTM(96, 8, seed=0), seed=1)
+    >>> cell_states(model, "x = [1, 2]", pieces=3).shape
     (10, 8)
     """
-    return traces(model, text)["c"]
+    size = -(-len(text) // pieces)
+    padded = "\n" * warm_up + text + "\n" * (size * pieces - len(text))
+    codes = encode(padded)
+    side_by_side = np.stack([codes[k * size : (k + 1) * size + warm_up] for k in range(pieces)], axis=1)
+    c = traces(model, side_by_side)["c"][warm_up:]  # (size, pieces, H)
+    return c.transpose(1, 0, 2).reshape(size * pieces, -1)[: len(text)]
 
 
-def traces(model: Sequential, text: str) -> dict[str, np.ndarray]:
-    """Everything inside an LSTM while it reads a text: gates, candidate, cell state and hidden state.
+def connectivity(model: Sequential, codes: np.ndarray) -> np.ndarray:
+    """How much each prediction depends on each character read: the size of a gradient.
 
-    The layer returns hidden states only; here the same weights run through the NumPy reference, which keeps all.
+    Every column of the batch reads the same text, and column ``t`` is asked about the prediction after character
+    ``t`` only, so one backward pass answers for all pairs.
 
     Parameters
     ----------
     model : Sequential
-        A character model with an LSTM of one layer.
-    text : str
-        In the alphabet of :data:`SYMBOLS`.
+        From :func:`character_model`; left in inference mode.
+    codes : ndarray of integers (T + 1,)
+        The text; the last character is only predicted.
 
     Returns
     -------
-    dict of str to ndarray of float32 (T, H)
-        Keys ``i f g o c h``.
+    ndarray (T, T)
+        Row ``t``, column ``s``: norm of the gradient of ``log p(codes[t + 1])`` with respect to input ``s``. Zero for
+        ``s > t``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstm_numba as ln
+    >>> from lstm_numba.teaching.looking_inside import character_model, connectivity, encode
+    >>> G = connectivity(character_model(ln.LSTM(96, 8, seed=0), seed=1), encode("x = [1, 2]"))
+    >>> G.shape, bool(np.all(G[np.triu_indices(9, 1)] == 0)), bool(np.all(np.diag(G) > 0))
+    ((9, 9), True, True)
+    """
+    T = len(codes) - 1
+    model.train()
+    scores = model(one_hot(np.repeat(codes[:-1, None], T, axis=1)).astype(model.dtype))  # (T, T, 96)
+    gradient = np.zeros_like(scores)
+    for t in range(T):
+        p = np.exp(scores[t, t] - scores[t, t].max())
+        gradient[t, t] = -p / p.sum()
+        gradient[t, t, codes[t + 1]] += 1  # d log p / d scores = one_hot(next character) - p
+    dx = model.backward(gradient)  # (T inputs, T questions, 96)
+    model.zero_grad()
+    model.eval()
+    return np.linalg.norm(dx, axis=2).T
+
+
+def cut_out(model: Sequential, unit: int, value: float) -> Sequential:
+    """A copy of a model in which one unit says the same at every step, whatever happens.
+
+    What a unit says, ``h[unit]``, is read in two places: by the gates at the next step and by the read-out. In both,
+    its column of weights times the constant moves into the bias.
+
+    Parameters
+    ----------
+    model : Sequential
+        From :func:`character_model`.
+    unit : int
+        Which hidden unit.
+    value : float
+        What it says, usually its mean.
+
+    Returns
+    -------
+    Sequential
+        The copy, in inference mode.
 
     Examples
     --------
     >>> import lstm_numba as ln
-    >>> from lstm_numba.teaching.looking_inside import character_model, traces
+    >>> from lstm_numba.teaching.looking_inside import character_model, cut_out
     >>> model = character_model(ln.LSTM(96, 8, seed=0), seed=1)
-    >>> sorted(traces(model, "x = 1")), traces(model, "x = 1")["f"].shape
-    (['c', 'f', 'g', 'h', 'i', 'o'], (5, 8))
+    >>> bool((cut_out(model, 3, 0.0).parameters["1.weight"][:, 3] == 0).all())
+    True
     """
-    lstm = model.layers[0]
-    weights = [lstm.parameters[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-    zero = np.zeros((1, lstm.hidden_size), np.float32)
-    _, _, _, cache = lstm_forward(one_hot(encode(text))[:, None], zero, zero, *weights, True)
-    gates = dict(zip("ifgo", np.split(cache.gates[:, 0], 4, axis=1), strict=True))
-    return gates | {"c": cache.c[1:, 0], "h": cache.h[1:, 0]}
+    copy = deepcopy(model)
+    recurrent, readout = (layer.parameters for layer in copy.layers)
+    for weight, bias in (
+        (recurrent["weight_hh_l0"], recurrent["bias_hh_l0"]),
+        (readout["weight"], readout["bias"]),
+    ):
+        bias += weight[:, unit] * weight.dtype.type(value)
+        weight[:, unit] = 0
+    return copy.eval()
 
 
 def auc(values: np.ndarray, label: np.ndarray) -> np.ndarray:
