@@ -22,7 +22,7 @@ OUT = Path(__file__).parent / "results" / "looking_inside.json"
 NETWORKS = {"LSTM": ("LSTM", 128, 0), "RNN": ("RNN", 273, 0), "LSTM 1": ("LSTM", 128, 1), "LSTM 2": ("LSTM", 128, 2)}
 #: Networks whose weights are stored; of the others only what was measured.
 STORED = ("LSTM", "RNN")
-SETTINGS = {"batch": 16, "steps": 128, "learning_rate": {"LSTM": 3e-3, "RNN": 1e-3}, "warmup": 50, "clip_norm": 1.0}
+SETTINGS = {"batch": 32, "steps": 128, "learning_rate": {"LSTM": 4e-3, "RNN": 1e-3}, "warmup": 50, "clip_norm": 1.0}
 
 
 def run(out: Path, characters: int, networks: tuple[str, ...]) -> dict:
@@ -211,7 +211,7 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=OUT, help="where to write the results; weights go beside it")
-    parser.add_argument("--characters", type=int, default=32_000_000, help="characters to train each network on")
+    parser.add_argument("--characters", type=int, default=24_000_000, help="characters to train each network on")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), help="which to train")
     options = parser.parse_args()
     for name, found in run(options.out, options.characters, tuple(options.networks))["networks"].items():
