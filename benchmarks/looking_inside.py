@@ -51,7 +51,7 @@ def run(out: Path, characters: int, networks: tuple[str, ...]) -> dict:
         if name in result["networks"]:
             continue
         kind, hidden, seed = NETWORKS[name]
-        model = network(kind, hidden, seed)
+        model = protocol.untrained(kind, hidden, seed)
         start = time.perf_counter()
         curve = train(model, protocol.encode(text), characters, SETTINGS["learning_rate"][kind])
         seconds = time.perf_counter() - start
@@ -73,21 +73,6 @@ def run(out: Path, characters: int, networks: tuple[str, ...]) -> dict:
             weights |= {f"{name}/{key}": value for key, value in rounded.items()}
         _write(out, result, weights)
     return result
-
-
-def network(kind: str, hidden: int, seed: int) -> ln.Sequential:
-    """Make a network before training.
-
-    Parameters
-    ----------
-    kind
-        ``"LSTM"`` or ``"RNN"``.
-    hidden
-        Hidden units.
-    seed
-        Seed of the initial weights.
-    """
-    return protocol.character_model(getattr(ln, kind)(len(protocol.SYMBOLS), hidden, seed=seed), seed=seed + 1000)
 
 
 def train(model: ln.Sequential, codes: np.ndarray, characters: int, learning_rate: float) -> list[list[float]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstm_numba.layers import Dense, Sequential
+from lstm_numba.layers import LSTM, RNN, Dense, Sequential
 from lstm_numba.layers.layer import Layer
 from lstm_numba.reference.lstm import lstm_forward
 
@@ -33,6 +33,7 @@ __all__ = [
     "encode",
     "excerpt",
     "generated_source",
+    "generated_words",
     "marks",
     "one_hot",
     "parameter_count",
@@ -40,6 +41,7 @@ __all__ = [
     "read_modules",
     "run",
     "traces",
+    "untrained",
 ]
 
 #: The alphabet: newline and printable ASCII. Anything else is read as ``?``.
@@ -354,7 +356,28 @@ def _pick(rng: np.random.Generator, options):
     return options[int(rng.integers(len(options)))]
 
 
-def _words(rng: np.random.Generator, most: int) -> str:
+def generated_words(rng: np.random.Generator, most: int) -> str:
+    """A few common words, none of them with a quotation mark.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Source of the choices.
+    most : int
+        At most so many words, at least one.
+
+    Returns
+    -------
+    str
+        The words with single spaces between.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lstm_numba.teaching.looking_inside import generated_words
+    >>> 1 <= len(generated_words(np.random.default_rng(0), 4).split()) <= 4
+    True
+    """
     return " ".join(_pick(rng, _WORDS) for _ in range(int(rng.integers(1, most + 1))))
 
 
@@ -366,7 +389,7 @@ def _expression(rng: np.random.Generator, nesting: int = 0) -> str:
         return str(int(rng.integers(100)))
     if kind in (2, 3):
         quote = _pick(rng, "'\"")
-        return quote + _words(rng, 6) + quote
+        return quote + generated_words(rng, 6) + quote
     arguments = ", ".join(_expression(rng, nesting + 1) for _ in range(int(rng.integers(1, 4))))
     return f"[{arguments}]" if kind == 4 else f"self.{_pick(rng, _NAMES)}({arguments})"
 
@@ -376,7 +399,7 @@ def _block(rng: np.random.Generator, indent: int) -> str:
     for _ in range(int(rng.integers(1, 4))):
         kind = int(rng.integers(6))
         if kind == 0:
-            text += f"{pad}# {_words(rng, 9)}\n"
+            text += f"{pad}# {generated_words(rng, 9)}\n"
         if kind <= 3 or indent >= 16:
             text += f"{pad}{_pick(rng, _NAMES)} = {_expression(rng)}\n"
         elif kind == 4:
@@ -388,7 +411,7 @@ def _block(rng: np.random.Generator, indent: int) -> str:
 
 def _function(rng: np.random.Generator) -> str:
     head = f"def {_pick(rng, _NAMES)}(self, {_pick(rng, _NAMES)}={_expression(rng, 2)}):\n"
-    about = f'    """{_words(rng, 8).capitalize()}.\n\n    {_words(rng, 12).capitalize()}.\n    """\n'
+    about = f'    """{generated_words(rng, 8).capitalize()}.\n\n    {generated_words(rng, 12).capitalize()}.\n    """\n'
     return head + (about if rng.random() < 0.6 else "") + _block(rng, 4) + f"    return {_pick(rng, _NAMES)}\n\n"
 
 
@@ -420,6 +443,38 @@ def character_model(recurrent: Layer, *, seed: int) -> Sequential:
         for name, bias in (("bias_ih_l0", 1.0), ("bias_hh_l0", 0.0)):
             recurrent.parameters[name][H : 2 * H] = bias
     return Sequential(recurrent, Dense(H, len(SYMBOLS), seed=seed))
+
+
+def untrained(kind: str, hidden: int, seed: int) -> Sequential:
+    """Make one of the chapter's networks as it is before the first update.
+
+    Parameters
+    ----------
+    kind : str
+        ``"LSTM"`` or ``"RNN"``.
+    hidden : int
+        Hidden units.
+    seed : int
+        Seed of the initial weights.
+
+    Returns
+    -------
+    Sequential
+        The network.
+
+    Examples
+    --------
+    >>> from lstm_numba.teaching.looking_inside import parameter_count, untrained
+    >>> parameter_count(untrained("LSTM", 128, seed=0)), parameter_count(untrained("RNN", 273, seed=0))
+    (128096, 127587)
+    """
+    if kind == "LSTM":
+        layer: Layer = LSTM(len(SYMBOLS), hidden, seed=seed)
+    elif kind == "RNN":  # its step is one matrix product, which NumPy already does at full speed
+        layer = RNN(len(SYMBOLS), hidden, backend="reference", seed=seed)
+    else:
+        raise ValueError(f"kind: expected 'LSTM' or 'RNN', got {kind!r}")
+    return character_model(layer, seed=seed + 1000)
 
 
 def run(model: Sequential, codes: np.ndarray, state=None):
