@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -153,6 +154,16 @@ def test_a_state_goes_on(make, rng):
     np.testing.assert_allclose(second, whole[2:], atol=1e-6)
     for part, whole_part in zip(parts(last), parts(final), strict=True):
         np.testing.assert_allclose(part, whole_part, atol=1e-6)
+
+
+def test_one_layer_serves_several_threads(make, rng):
+    """In inference mode; the batch sizes alternate, so that a shared scratch array would be caught."""
+    layer = make(3, 4, num_layers=2, bidirectional=True, seed=0).eval()
+    inputs = [draw(rng, 4, B, 3) for B in (1, 2, 3, 2)] * 5
+    expected = [layer(x)[0] for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for y, alone in zip(pool.map(lambda x: layer(x)[0], inputs), expected, strict=True):
+            np.testing.assert_array_equal(y, alone)
 
 
 def test_copies_and_pickles_are_independent_and_work(make, rng):
