@@ -61,6 +61,20 @@ ROUTES: tuple[Route, ...] = (
         module="lstm_numba.cpu.lstm",
         reason="plain compiled loops: with fewer than 4 units, vector registers would be mostly padding",
     ),
+    Route(
+        cell="lstm_variant",
+        backend="reference",
+        kernel="numpy-steps",
+        module="lstm_numba.reference.lstm_variants",
+        reason="the specification: one NumPy expression per equation and time step",
+    ),
+    Route(
+        cell="lstm_variant",
+        backend="cpu",
+        kernel="variant-scan",
+        module="lstm_numba.cpu.lstm_variants",
+        reason="one compiled scan per choice of parts; the parts left out cost nothing",
+    ),
 )
 
 BACKENDS: tuple[str, ...] = tuple(dict.fromkeys(route.backend for route in ROUTES))
