@@ -20,7 +20,7 @@ import numba
 from numba.core import caching, config
 
 # Folders and modules no kernel can depend on: the test of the import rules makes sure that no kernel imports them.
-NOT_IN_KERNELS = ("teaching", "training", "forecasting", "plots.py", "datasets.py")
+NOT_IN_KERNELS = ("teaching", "training", "forecasting", "plots.py", "datasets.py", "tasks")
 
 
 def _package_stamp() -> str:

@@ -38,6 +38,7 @@ ALLOWED = {
     "datasets": {"numpy", "pandas"},
     "forecasting": {"numpy", "pandas", "sktime", "sklearn", "lstm_numba.layers", "lstm_numba.training"},
     "plots": {"*"},
+    "tasks": {"numpy"},
     "teaching": {"*"},
     "": {
         "lstm_numba.cpu.threads",
