@@ -20,7 +20,7 @@ ALLOWED = {
     "cells": {"numba", "lstm_numba.elementary"},
     "contract": {"numpy"},
     "jit": {"numba", "llvmlite"},
-    "backend": set(),
+    "backend": {"lstm_numba.contract"},
     "reference": {"numpy", "lstm_numba.contract", "lstm_numba.variants"},
     "cpu": {
         "numpy",
@@ -31,7 +31,7 @@ ALLOWED = {
         "lstm_numba.jit",
         "lstm_numba.variants",
     },
-    "layers": {"numpy", "lstm_numba.backend", "lstm_numba.variants"},
+    "layers": {"numpy", "lstm_numba.backend", "lstm_numba.contract", "lstm_numba.variants"},
     "explain": {"lstm_numba.backend", "lstm_numba.layers"},
     "gradcheck": {"numpy", "lstm_numba.layers"},
     "training": {"numpy", "tqdm"},

@@ -1,10 +1,10 @@
 """The LSTM family as a layer: vanilla, the eight variants of Greff et al. (2017), and every other choice of parts."""
 
+from importlib import import_module
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from lstm_numba import backend as backends
 from lstm_numba.layers.initialisers import uniform_fan
 from lstm_numba.layers.layer import Layer
 from lstm_numba.layers.validation import as_real_array, check_flag, check_shape, check_size
@@ -21,6 +21,10 @@ _NAMES = {
     "peepholes": "weight_peephole_l0",
     "W_gates": "weight_gates_l0",
 }
+
+
+# Every variant on either backend is one of these two modules; kernels are imported when they are first needed.
+_MODULES = {"cpu": "lstm_numba.cpu.lstm_variants", "reference": "lstm_numba.reference.lstm_variants"}
 
 
 class _Saved(NamedTuple):
@@ -104,7 +108,9 @@ class LSTMVariant(Layer):
         self.options = _options(variant)
         self.bias = check_flag("bias", bias)
         self.batch_first = check_flag("batch_first", batch_first)
-        self.backend = backends.check_backend(backend)
+        if backend not in _MODULES:
+            raise ValueError(f"backend: expected one of {', '.join(map(repr, _MODULES))}, got {backend!r}")
+        self.backend = backend
         self._saved: _Saved | None = None
         I, H = self.input_size, self.hidden_size
         G, N = len(self.options.blocks), len(self.options.gates)
@@ -153,7 +159,7 @@ class LSTMVariant(Layer):
         if self.training and np.may_share_memory(x, given):
             x = x.copy()  # backward must see the input as it was, even if the caller reuses the buffer
         h0, c0 = self._read_state("state", state, B)
-        y, h_n, c_n, cache = self._kernels(T, B).variant_forward(
+        y, h_n, c_n, cache = self._kernels().variant_forward(
             self.options, x, h0, c0, self._weights(self._parameters), self.training
         )
         self._saved = _Saved(cache, T, B) if self.training else None
@@ -192,7 +198,7 @@ class LSTMVariant(Layer):
         check_shape("dy", dy, self._axes(T, B, {"H": self.hidden_size}))
         dy = self._swapped(dy)
         dh_n, dc_n = self._read_state("dstate", dstate, B)
-        dx, dh0, dc0, grads = self._kernels(T, B).variant_backward(
+        dx, dh0, dc0, grads = self._kernels().variant_backward(
             self.options, dy, dh_n, dc_n, cache, self._weights(self._parameters)
         )
         for field, grad in grads._asdict().items():
@@ -210,9 +216,8 @@ class LSTMVariant(Layer):
     def _weights(self, arrays: dict[str, np.ndarray]) -> VariantWeights:
         return VariantWeights(**{field: arrays.get(name) for field, name in _NAMES.items()})
 
-    def _kernels(self, T: int, B: int):
-        problem = backends.Problem(T, B, self.input_size, self.hidden_size, self.dtype.name, self.training)
-        return backends.load(backends.choose("lstm_variant", self.backend, problem))
+    def _kernels(self):
+        return import_module(_MODULES[self.backend])
 
     def _axes(self, T: int | None, B: int | None, features: dict[str, int]) -> dict[str, int | None]:
         return ({"B": B, "T": T} if self.batch_first else {"T": T, "B": B}) | features

@@ -9,6 +9,11 @@ from lstm_numba.gradcheck import check_layer, relative_error
 from lstm_numba.variants import VARIANTS, VariantOptions
 
 
+@pytest.fixture(params=["cpu", "reference"])
+def backend(request):
+    return request.param
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_gradients_equal_central_differences(rng, name, backend):
     layer = ln.LSTMVariant(2, 3, name, dtype="float64", backend=backend, seed=0)
@@ -118,6 +123,7 @@ def test_backward_uses_the_input_as_it_was(rng):
     [
         (lambda: ln.LSTMVariant(2, 3, "LSTM"), ValueError, r"variant: expected one of 'V', 'NIG'"),
         (lambda: ln.LSTMVariant(2, 3, VariantOptions(output_activation="relu")), ValueError, "output_activation"),
+        (lambda: ln.LSTMVariant(2, 3, backend="gpu"), ValueError, "backend: expected one of 'cpu', 'reference'"),
         (lambda: ln.LSTMVariant(2, 0), ValueError, "hidden_size: expected"),
         (lambda: ln.LSTMVariant(2, 3)(np.zeros((4, 1, 5), "f4")), ValueError, r"x: expected shape \(T, B, I=2\)"),
         (lambda: ln.LSTMVariant(2, 3)(np.zeros((4, 1, 2))), TypeError, "x: expected dtype float32"),
