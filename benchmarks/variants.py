@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.provenance import provenance
-from lstm_numba.teaching.variants_study import MODELS, TASKS, draw_setting, run_once
+from lstm_numba.teaching.variants_study import MODELS, TASKS, best_setting, draw_setting, final_scores, run_once
 
 OUT = Path(__file__).parent / "results" / "variants.jsonl"
 FIRST_SEED = 1000  # of the final runs; the search uses the numbers of its draws
@@ -45,27 +45,6 @@ def run(out: Path, models: tuple[str, ...], tasks: tuple[str, ...], draws: int, 
             entry = {"phase": "final", "task": task, "model": model, "number": seed} | best[task, model]
             writer.add(entry, lambda e=entry: _trained(e, "test", FIRST_SEED + e["number"], options))
     return read(out)
-
-
-def best_setting(runs: list[dict], task: str, model: str, draws: int) -> dict:
-    """Learning rate and size of the draw with the best validation score; of equals, the one with less training loss.
-
-    Parameters
-    ----------
-    runs
-        From :func:`read`.
-    task, model
-        Names.
-    draws
-        How many draws count.
-    """
-    mine = [
-        entry
-        for entry in runs
-        if (entry["phase"], entry["task"], entry["model"]) == ("search", task, model) and entry["number"] < draws
-    ]
-    chosen = min(mine, key=lambda entry: (entry["score"], *entry["curve"][-1:]))
-    return {name: chosen[name] for name in ("lr", "hidden")}
 
 
 def read(path: Path) -> list[dict]:
@@ -131,15 +110,7 @@ def main() -> None:
     for model in options.models:
         line = f"{model:6}"
         for task in options.tasks:
-            best = best_setting(runs, task, model, options.draws)
-            scores = [
-                entry["score"]
-                for entry in runs
-                if entry["phase"] == "final"
-                and (entry["task"], entry["model"]) == (task, model)
-                and {name: entry[name] for name in best} == best
-            ]
-            line += f"{sum(scores) / len(scores):10.4f}"
+            line += f"{final_scores(runs, task, model, options.draws).mean():10.4f}"
         print(line)
 
 

@@ -22,8 +22,10 @@ __all__ = [
     "TASKS",
     "Network",
     "StudyTask",
+    "best_setting",
     "bootstrap_interval",
     "draw_setting",
+    "final_scores",
     "parameter_count",
     "recurrent_layer",
     "run_once",
@@ -246,6 +248,54 @@ def run_once(
 
 def _stretches(losses: list[float]) -> list[float]:
     return [float(f"{part.mean():.4g}") for part in np.array_split(np.array(losses), 20) if part.size]
+
+
+def best_setting(runs: list[dict], task: str, model: str, draws: int | None = None) -> dict[str, float]:
+    """Learning rate and size of the draw with the best validation score; of equals, the one with less training loss.
+
+    Parameters
+    ----------
+    runs : list of dict
+        Lines of the results of ``benchmarks.variants``.
+    task, model : str
+        Names.
+    draws : int, optional
+        How many draws count; all by default.
+    """
+    mine = [
+        entry
+        for entry in runs
+        if (entry["phase"], entry["task"], entry["model"]) == ("search", task, model)
+        and (draws is None or entry["number"] < draws)
+    ]
+    chosen = min(mine, key=lambda entry: (entry["score"], *entry["curve"][-1:]))
+    return {name: chosen[name] for name in ("lr", "hidden")}
+
+
+def final_scores(
+    runs: list[dict], task: str, model: str, draws: int | None = None, *, measure: str = "score"
+) -> np.ndarray:
+    """Test scores of the networks with the best setting, in the order of their seeds.
+
+    Parameters
+    ----------
+    runs, task, model, draws
+        As in :func:`best_setting`.
+    measure : str
+        ``"score"``, or another number that the task reports.
+
+    Returns
+    -------
+    ndarray (seeds,)
+    """
+    best = best_setting(runs, task, model, draws)
+    mine = [
+        entry
+        for entry in runs
+        if (entry["phase"], entry["task"], entry["model"]) == ("final", task, model)
+        and all(entry[name] == value for name, value in best.items())
+    ]
+    return np.array([entry[measure] for entry in sorted(mine, key=lambda entry: entry["number"])])
 
 
 def bootstrap_interval(values: np.ndarray, *, seed: int = 0, draws: int = 10_000, share: float = 0.95) -> np.ndarray:
