@@ -3,6 +3,7 @@
 Chapter 2.6 runs the fast rows, ``python -m benchmarks.papers`` all of them.
 """
 
+import html
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,8 +15,22 @@ import numpy as np
 from lstm_numba import tasks
 from lstm_numba.historic import Architecture, Network, kernel, one_cell, recurrent_network, sequences
 from lstm_numba.historic.random_numbers import seeded
+from lstm_numba.teaching.display import show
 
-__all__ = ["ROWS", "TABLES", "Row", "run_trial", "summary", "trials_of", "verdict", "wilson"]
+__all__ = [
+    "ROWS",
+    "TABLES",
+    "Row",
+    "run_trial",
+    "show_table",
+    "summary",
+    "table_rows",
+    "trained_temporal_order",
+    "trials_of",
+    "verdict",
+    "verdicts",
+    "wilson",
+]
 
 #: What each table of the paper shows.
 TABLES = {
@@ -699,6 +714,51 @@ def _rows() -> list[Row]:
 ROWS: dict[str, Row] = {row.name: row for row in _rows()}
 
 
+def trained_temporal_order(seed: int) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """Train the network of Experiment 6a and return its weights in the layout of the NumPy version.
+
+    Parameters
+    ----------
+    seed : int
+        As in :func:`run_trial`.
+
+    Returns
+    -------
+    W : ndarray (8, 17), V : ndarray (4, 5)
+        For :func:`lstm_numba.reference.lstm1997.run` with two blocks.
+    after : int or None
+        Training sequences until success.
+    """
+    architecture = Architecture(8, 4, 2, 2, "all")
+    network = Network(architecture, np.random.default_rng(seed), 0.1, (-2, -4))
+    numbers, record = _numbers(2), np.zeros((2, 5))
+    kernel.train(
+        network.W,
+        network.V,
+        network.biased,
+        network.sizes,
+        np.stack([seeded(seed, stream) for stream in range(3)]),
+        sequences.TEMPORAL_ORDER,
+        numbers,
+        sequences.buffers(sequences.TEMPORAL_ORDER, numbers, 4),
+        0.5,
+        0.3,
+        2000,
+        np.array([0]),
+        0,
+        np.array([np.inf]),
+        150_000,
+        record,
+    )
+    H = architecture.hidden
+    W = network.W[:, :H].T
+    return (
+        np.hstack([W[:, H + 1 :], W[:, : H + 1]]),
+        network.V[:, :4].T.copy(),
+        None if np.isnan(record[0, 0]) else int(record[0, 0]),
+    )
+
+
 # ---------------------------------------------------------------- judging
 
 
@@ -845,3 +905,117 @@ def verdict(row: Row, trials: list[dict[str, Any]]) -> str:
         if found["median"] < row.published["after"] / 2:
             return "does not: faster"
     return "reproduces"
+
+
+def verdicts(stored: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
+    """Judge all rows; a main row whose readings contradict each other is ambiguous.
+
+    Parameters
+    ----------
+    stored : dict
+        Row name to trials.
+
+    Returns
+    -------
+    dict
+        Row name to verdict, see :func:`verdict`; ``"ambiguous"`` where one reading reproduces and another, also with
+        enough trials, does not.
+
+    Examples
+    --------
+    >>> from lstm_numba.teaching.rerun_1997 import verdicts
+    >>> good, bad = ([{"after": n, "seconds": 1.0}] * 10 for n in (30_000, 300_000))
+    >>> verdicts({"hs97-6a": good, "hs97-6a@factor-2": bad})["hs97-6a"]
+    'ambiguous'
+    """
+    single = {name: verdict(row, trials_of(row, stored)) for name, row in ROWS.items()}
+    result = dict(single)
+    for name, row in ROWS.items():
+        if row.of:
+            continue
+        readings = [other.name for other in ROWS.values() if other.of == name and other.reading != "control"]
+        found = {single[reading].split(":")[0] for reading in [name, *readings]}
+        if {"reproduces", "does not"} <= found:
+            result[name] = "ambiguous"
+    return result
+
+
+def table_rows(table: int, stored: dict[str, list[dict[str, Any]]]) -> list[list[str]]:
+    """Cells of one table as text: row, published, ours, solved, wrong, time, verdict.
+
+    Parameters
+    ----------
+    table : int
+        1 to 9.
+    stored : dict
+        Row name to trials.
+
+    Returns
+    -------
+    list of list of str
+
+    Examples
+    --------
+    >>> from lstm_numba.teaching.rerun_1997 import table_rows
+    >>> len(table_rows(9, {})[0])
+    7
+    """
+    judged = verdicts(stored)
+    lines = []
+    for row in ROWS.values():
+        if row.table != table:
+            continue
+        published = f"{row.published['after']:,.0f}" if "after" in row.published else "-"
+        if row.published.get("share", 1.0) < 1:
+            published += f" ({row.published['share']:.0%} solved)"
+        trials = trials_of(row, stored)
+        ours = solved = wrong = seconds = "-"
+        if trials:
+            found = summary(trials)
+            limit = f"> {max(trial['seen'] for trial in trials):,}"
+            low, median, high = (limit if found[k] is None else f"{found[k]:,.0f}" for k in ("low", "median", "high"))
+            ours = median if len(trials) == 1 or low == high else f"{median} [{low} to {high}]"
+            solved = f"{found['solved']} of {found['trials']}"
+            seconds = f"{found['seconds']:.1f} s"
+            if found["wrong"] is not None:
+                wrong = f"{found['wrong']:g}"
+                wrong += f" ({row.published['wrong']:.3g})" if "wrong" in row.published else ""
+        label = row.label + (f" ({row.reading})" if row.reading else "")
+        lines.append([label, published, ours, solved, wrong, seconds, judged[row.name]])
+    return lines
+
+
+def show_table(table: int, stored: dict[str, list[dict[str, Any]]]) -> None:
+    """Show one table of the paper with our numbers beside it.
+
+    Parameters
+    ----------
+    table : int
+        1 to 9.
+    stored : dict
+        Row name to trials.
+
+    Examples
+    --------
+    >>> from lstm_numba.teaching.rerun_1997 import show_table
+    >>> show_table(9, {})  # doctest: +SKIP
+    """
+    head = ["row", "published", "ours, median [quartiles]", "solved", "wrong of 2560 (published)", "time", "verdict"]
+    title = f"Table {table}. {TABLES[table]}"
+    lines = table_rows(table, stored)
+    cells = "".join(
+        f'<tr><th scope="row" style="text-align:left;font-weight:normal">{html.escape(first)}</th>'
+        + "".join(f'<td style="text-align:right">{html.escape(cell)}</td>' for cell in middle)
+        + f'<td style="text-align:left"><strong>{html.escape(last)}</strong></td></tr>'
+        for first, *middle, last in lines
+    )
+    heading = "".join(f'<th scope="col" style="text-align:left">{name}</th>' for name in head)
+    text = "\n".join([title, *(" | ".join(line) for line in lines)])
+    show(
+        {
+            "text/html": f'<div style="overflow-x:auto" tabindex="0" role="region" aria-label="{title}">'
+            f'<table style="font-size:0.85em"><caption style="text-align:left">{title}</caption>'
+            f"<thead><tr>{heading}</tr></thead><tbody>{cells}</tbody></table></div>",
+            "text/plain": text,
+        }
+    )
