@@ -1014,7 +1014,7 @@ def show_table(table: int, stored: dict[str, list[dict[str, Any]]]) -> None:
     show(
         {
             "text/html": f'<div style="overflow-x:auto" tabindex="0" role="region" aria-label="{title}">'
-            f'<table style="font-size:0.85em"><caption style="text-align:left">{title}</caption>'
+            f'<table class="dataframe" style="font-size:0.85em"><caption style="text-align:left">{title}</caption>'
             f"<thead><tr>{heading}</tr></thead><tbody>{cells}</tbody></table></div>",
             "text/plain": text,
         }
