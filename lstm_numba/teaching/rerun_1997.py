@@ -872,7 +872,8 @@ def verdict(row: Row, trials: list[dict[str, Any]]) -> str:
     Returns
     -------
     str
-        ``"quoted"``: cannot be run. ``"no number published"``. ``"too few trials"``: fewer than 10. ``"reproduces"``:
+        ``"quoted"``: cannot be run. ``"no number published"``. ``"not run yet"``.
+        ``"too few trials"``: fewer than 10. ``"reproduces"``:
         the published share of successful trials is not above the 95 per cent interval of ours (for a published share
         of 0: inside it), and our median is between half and twice the published mean, where one was published.
         Otherwise ``"does not: fewer solved"``, ``"does not: more solved"``, ``"does not: slower"`` or
@@ -890,6 +891,8 @@ def verdict(row: Row, trials: list[dict[str, Any]]) -> str:
         return "quoted"
     if "after" not in row.published and "share" not in row.published:
         return "no number published"
+    if not trials:
+        return "not run yet"
     if len(trials) < FEWEST_TRIALS:
         return "too few trials"
     found = summary(trials)
