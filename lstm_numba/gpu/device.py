@@ -1,0 +1,1 @@
+def require_compiler(): pass
