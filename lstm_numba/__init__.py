@@ -7,7 +7,7 @@ the slow and obvious version in ``lstm_numba.reference``, the fast one in ``lstm
 from lstm_numba import gradcheck
 from lstm_numba.cpu.threads import get_num_threads, set_num_threads
 from lstm_numba.explain import explain
-from lstm_numba.layers import LSTM, Dense, LastStep, Sequential
+from lstm_numba.layers import GRU, LSTM, RNN, Dense, LastStep, Sequential
 from lstm_numba.training import (
     SGD,
     Adam,
@@ -23,7 +23,9 @@ from lstm_numba.training import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "GRU",
     "LSTM",
+    "RNN",
     "SGD",
     "Adam",
     "AdamW",

@@ -10,16 +10,22 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
+from lstm_numba.contract import CELLS
+
 
 class Problem(NamedTuple):
     """What the choice of a kernel may depend on."""
 
+    cell: str  # one of lstm_numba.contract.CELLS
     T: int  # time steps
     B: int  # sequences in the batch
     I: int  # input features of this layer
     H: int  # hidden units
+    P: int  # size of the hidden state: H, or less with a projection
+    D: int  # directions
     dtype: str
     training: bool
+    lengths: bool  # sequences of different lengths
 
 
 def _always(problem: Problem) -> bool:
@@ -38,28 +44,36 @@ class Route:
     serves: Callable[[Problem], bool] = _always
 
 
+def _plain(problem: Problem) -> bool:
+    return problem.P == problem.H and not problem.lengths
+
+
 ROUTES: tuple[Route, ...] = (
-    Route(
-        cell="lstm",
-        backend="reference",
-        kernel="numpy-steps",
-        module="lstm_numba.reference.lstm",
-        reason="the specification: one NumPy expression per equation and time step",
+    *(
+        Route(
+            cell=cell,
+            backend="reference",
+            kernel="numpy-steps",
+            module="lstm_numba.reference.layer",
+            reason="the specification: one NumPy expression per equation and time step",
+        )
+        for cell in CELLS
     ),
     Route(
         cell="lstm",
         backend="cpu",
         kernel="tiled",
-        module="lstm_numba.cpu.lstm_tiled",
+        module="lstm_numba.cpu.adapter",
         reason="matrix products and gates in vector registers, sequences shared out between threads",
-        serves=lambda problem: problem.H >= 4,
+        serves=lambda problem: problem.H >= 4 and _plain(problem),
     ),
     Route(
         cell="lstm",
         backend="cpu",
         kernel="batch-scan",
-        module="lstm_numba.cpu.lstm",
+        module="lstm_numba.cpu.adapter",
         reason="plain compiled loops: with fewer than 4 units, vector registers would be mostly padding",
+        serves=_plain,
     ),
 )
 
@@ -73,12 +87,12 @@ def check_backend(backend: str) -> str:
     return backend
 
 
-def choose(cell: str, backend: str, problem: Problem) -> Route:
-    """Return the first row of :data:`ROUTES` that serves this cell, backend and problem."""
+def choose(backend: str, problem: Problem) -> Route:
+    """Return the first row of :data:`ROUTES` that serves this backend and problem."""
     for route in ROUTES:
-        if route.cell == cell and route.backend == backend and route.serves(problem):
+        if route.cell == problem.cell and route.backend == backend and route.serves(problem):
             return route
-    raise ValueError(f"backend: {backend!r} has no kernel for a {cell} with {problem}")
+    raise ValueError(f"backend: {backend!r} has no kernel for {problem}; backend='reference' computes every layer")
 
 
 def load(route: Route) -> ModuleType:

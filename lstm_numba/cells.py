@@ -61,3 +61,91 @@ def lstm_step_grad(dh, dc, i, f, g, o, c_prev, c):
     df = dc * c_prev
     dg = dc * i
     return di * dsigmoid(i), df * dsigmoid(f), dg * dtanh(g), do * dsigmoid(o), dc * f
+
+
+@_equation
+def gru_update(z_z, z_n, h_prev):
+    """Second half of a GRU step: update gate, candidate, and the new hidden state between candidate and old state.
+
+    Both pre-activations are complete; what the reset gate does to ``z_n`` has already happened. Returns
+    ``z, n, h``. PyTorch's convention: ``z = 1`` keeps the old state.
+    """
+    z = sigmoid(z_z)  # update gate: how much of the old state to keep
+    n = tanh(z_n)  # candidate (the "new" gate)
+    h = (type(z)(1) - z) * n + z * h_prev
+    return z, n, h
+
+
+@_equation
+def gru_update_grad(dh, z, n, h_prev):
+    """Chain rule through :func:`gru_update`. Returns ``dz_z, dz_n, dh_prev``."""
+    dz = dh * (h_prev - n)
+    dn = dh * (type(z)(1) - z)
+    return dz * dsigmoid(z), dn * dtanh(n), dh * z
+
+
+@_equation
+def gru_step(z_r, z_z, n_x, n_h, h_prev):
+    """Advance one GRU unit by one time step, reset gate after the product (PyTorch, cuDNN, Keras' default).
+
+    All four arguments are complete, biases included: ``n_x = W_in x + b_in`` and ``n_h = W_hn h_prev + b_hn`` are
+    the two shares of the candidate, because the reset gate scales only the second. Returns ``r, z, n, h``.
+    """
+    r = sigmoid(z_r)  # reset gate: how much the candidate sees of the old state
+    z, n, h = gru_update(z_z, n_x + r * n_h, h_prev)
+    return r, z, n, h
+
+
+@_equation
+def gru_step_grad(dh, r, z, n, n_h, h_prev):
+    """Take one GRU unit one time step back: the chain rule through :func:`gru_step`.
+
+    Returns ``dz_r, dz_z, dn_x, dn_h, dh_prev``; the last is the direct path through the update gate only, the
+    paths through the pre-activations come on top as matrix products.
+    """
+    dz_z, dn_x, dh_prev = gru_update_grad(dh, z, n, h_prev)
+    dr = dn_x * n_h
+    return dr * dsigmoid(r), dz_z, dn_x, dn_x * r, dh_prev
+
+
+@_equation
+def gru_reset(z_r, h_prev):
+    """First half of a GRU step with the reset gate before the product (Cho et al., 2014; Keras' reset_after=False).
+
+    Returns ``r`` and ``r * h_prev``, which the candidate's recurrent weights multiply; :func:`gru_update` follows
+    with ``z_n = W_in x + b_in + W_hn (r * h_prev) + b_hn``.
+    """
+    r = sigmoid(z_r)
+    return r, r * h_prev
+
+
+@_equation
+def gru_reset_grad(drh, r, h_prev):
+    """Chain rule through :func:`gru_reset`, where ``drh`` belongs to ``r * h_prev``. Returns ``dz_r, dh_prev``."""
+    return drh * h_prev * dsigmoid(r), drh * r
+
+
+@_equation
+def rnn_tanh_step(z):
+    """Advance one unit of a simple (Elman) network: ``h = tanh(z)``."""
+    return tanh(z)
+
+
+@_equation
+def rnn_tanh_step_grad(dh, h):
+    """Chain rule through :func:`rnn_tanh_step`. Returns ``dz``."""
+    return dh * dtanh(h)
+
+
+@_equation
+def rnn_relu_step(z):
+    """Advance one unit of a simple network with ``h = max(z, 0)``. NaN stays NaN."""
+    zero = type(z)(0)
+    return zero if z < zero else z
+
+
+@_equation
+def rnn_relu_step_grad(dh, h):
+    """Chain rule through :func:`rnn_relu_step`; the slope at the kink is 0. Returns ``dz``."""
+    zero = type(dh)(0)
+    return zero if h <= zero else dh

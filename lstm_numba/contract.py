@@ -1,35 +1,67 @@
-"""What every backend provides: the same functions, with the same arguments, shapes and results.
+"""What every backend provides: the same two functions, with the same arguments, shapes and results.
 
-Layers call these two functions and nothing else, so a new backend is a module that defines them and a row in
-:data:`lstm_numba.backend.ROUTES`. Layers validate, kernels trust: a backend may assume C-contiguous arrays of
-one dtype with the shapes below.
+Layers call ``layer_forward`` and ``layer_backward`` and nothing else, so a new backend is a module that defines
+them and rows in :data:`lstm_numba.backend.ROUTES`. Layers validate, kernels trust: a backend may assume C-contiguous
+arrays of one dtype with the shapes below. It may not write into its arguments, some of which are read-only.
+
+``layer_forward(cell, x, state, weights, lengths, training) -> y, state_n, cache``
+
+========  ====================  ===========================================================================
+argument  shape                 meaning
+========  ====================  ===========================================================================
+cell      str                   one of :data:`CELLS`
+x         (T, B, I)             one layer's input, time first
+state     tuple                 initial state, first axis the direction: ``(h0,)`` or, for the LSTM, ``(h0, c0)``
+..        (D, B, P), (D, B, H)  hidden state (after the projection, if any) and cell state
+weights   tuple of Weights      one for each of the D = 1 or 2 directions; the second runs from the last step
+                                to the first
+lengths   (B,) or None          int64 from 1 to T in any order; None: every sequence has T steps
+training  bool                  keep what the backward pass needs
+y         (T, B, D*P)           hidden states, first direction first; zero beyond a sequence's length
+state_n   like ``state``        after each sequence's own last step (second direction: after its step 0)
+cache     anything              what ``layer_backward`` needs, or None when ``training`` is false
+========  ====================  ===========================================================================
+
+``layer_backward(cell, dy, dstate, cache, weights) -> dx, dstate0, grads``
+
+``dy`` and ``dstate`` have the shapes of ``y`` and ``state_n``; ``dx`` and ``dstate0`` those of ``x`` and ``state``.
+``grads`` is a tuple of Weights with a gradient for every weight that is not None. ``dy`` beyond a sequence's length is
+ignored, ``dx`` is zero there. The cache may be used up: a cache serves one backward pass. Results belong to the
+caller, they share no memory with the cache or the arguments.
+
+Inside, one direction of one layer
+----------------------------------
+The modules that a reader should start with, :mod:`lstm_numba.reference.lstm` and :mod:`lstm_numba.cpu.lstm`, work on
+one direction of one layer without lengths, (D = 1, the direction's axis left out):
 
 ``lstm_forward(x, h0, c0, W_ih, W_hh, b_ih, b_hh, training) -> y, h_n, c_n, cache``
 
-========  ===========  =====================================================
-argument  shape        meaning
-========  ===========  =====================================================
-x         (T, B, I)    one layer's input, time first
-h0, c0    (B, H)       initial hidden and cell state
-W_ih      (4H, I)      input weights, gates i, f, g, o stacked
-W_hh      (4H, H)      recurrent weights, gates i, f, g, o stacked
-b_ih      (4H,)        or None for a layer without bias
-b_hh      (4H,)        or None for a layer without bias
-training  bool         keep what the backward pass needs
-y         (T, B, H)    hidden state at every step
-h_n, c_n  (B, H)       state after the last step
-cache     LSTMCache    or None when ``training`` is false
-========  ===========  =====================================================
-
 ``lstm_backward(dy, dh_n, dc_n, cache, W_ih, W_hh) -> dx, dh0, dc0, dW_ih, dW_hh, db``
 
-Each gradient has the shape of what it is the gradient of. ``db`` has shape (4H,) and serves both biases, since
-only their sum enters the equations. The cache is not changed.
+``db`` has shape (4H,) and serves both biases, since only their sum enters the equations. The cache is an
+:class:`LSTMCache` and is not changed.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+
+# "gru" resets after the recurrent product, as PyTorch does; "gru_reset_before" before it, as in Cho et al. (2014).
+CELLS = ("lstm", "gru", "gru_reset_before", "rnn_tanh", "rnn_relu")
+
+
+class Weights(NamedTuple):
+    """Weights of one layer in one direction, or their gradients.
+
+    G blocks of H rows are stacked: i, f, g, o for the LSTM, r, z, n for the GRU, one for the simple network. P is the
+    size of the hidden state, H unless the LSTM projects it.
+    """
+
+    W_ih: np.ndarray  # (G*H, I)
+    W_hh: np.ndarray  # (G*H, P)
+    b_ih: np.ndarray | None = None  # (G*H,)
+    b_hh: np.ndarray | None = None  # (G*H,)
+    W_hr: np.ndarray | None = None  # (P, H)
 
 
 class LSTMCache(NamedTuple):

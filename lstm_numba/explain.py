@@ -3,7 +3,11 @@
 import textwrap
 from dataclasses import dataclass
 
-from lstm_numba.layers.recurrent import LSTM
+from lstm_numba.layers.stack import RecurrentStack
+
+# Numbers per unit and step that the backward pass needs beside input and output: the gates, and the LSTM's cell state
+# or the recurrent share of the GRU's candidate.
+_SAVED = {"lstm": 5, "gru": 4, "gru_reset_before": 3, "rnn_tanh": 0, "rnn_relu": 0}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(layer: LSTM, shape: tuple[int, ...]) -> Explanation:
+def explain(layer: RecurrentStack, shape: tuple[int, ...]) -> Explanation:
     """Say which kernel runs for an input of this shape, why, and how much work the forward pass is.
 
     Parameters
@@ -85,7 +89,7 @@ def explain(layer: LSTM, shape: tuple[int, ...]) -> Explanation:
     >>> plan.layers[0].kernel, plan.flops
     ('tiled', 72000)
     """
-    if not isinstance(layer, LSTM):
+    if not isinstance(layer, RecurrentStack):
         raise TypeError(f"layer: expected a recurrent layer, got {type(layer).__name__}")
     if len(shape) not in (2, 3) or shape[-1] != layer.input_size or shape[0] < 1:
         axes = "(B, T, I)" if layer.batch_first else "(T, B, I)"
@@ -94,21 +98,21 @@ def explain(layer: LSTM, shape: tuple[int, ...]) -> Explanation:
         T, B = shape[0], 1
     else:
         B, T = shape[:2] if layer.batch_first else shape[1::-1]
-    H, item = layer.hidden_size, layer.dtype.itemsize
+    H, P, item = layer.hidden_size, layer._state_width, layer.dtype.itemsize
+    saved = T * B * _SAVED[layer._cell] * H if layer.training else 0
     plans = []
     for number in range(layer.num_layers):
         I = layer._layer_input_size(number)
         route = layer._route(number, T, B)
-        saved = T * B * 5 * H if layer.training else 0  # gates and cell states
-        for direction in layer._directions:
+        for direction, weights in zip(layer._directions, layer._layer_weights[number], strict=True):
             plans.append(
                 LayerPlan(
                     name=f"layer {number}{direction.replace('_', ' ')}",
                     kernel=route.kernel,
                     reason=route.reason,
-                    flops=2 * T * B * 4 * H * (I + H),
-                    weight_bytes=4 * H * (I + H + 2 * layer.bias) * item,
-                    activation_bytes=(T * B * (I + H) + saved) * item,
+                    flops=2 * T * B * sum(w.size for w in weights if w is not None and w.ndim == 2),
+                    weight_bytes=sum(w.nbytes for w in weights if w is not None),
+                    activation_bytes=(T * B * (I + P) + saved) * item,
                 )
             )
     return Explanation(layer.backend, layer.dtype.name, layer.training, tuple(plans))

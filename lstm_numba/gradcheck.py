@@ -154,8 +154,13 @@ class GradientReport:
         return "\n".join([f"gradient check, tolerance {self.tolerance:.0e}", *lines])
 
 
+def _parts(state: tuple | np.ndarray) -> tuple:
+    """The arrays of a state, (h, c) or one array."""
+    return state if isinstance(state, tuple) else (state,)
+
+
 def check_layer(
-    layer: Layer, x: np.ndarray, state: tuple | None = None, *, tolerance: float = 1e-7, seed: int = 0
+    layer: Layer, x: np.ndarray, state: tuple | np.ndarray | None = None, *, tolerance: float = 1e-7, seed: int = 0
 ) -> GradientReport:
     """Compare a layer's ``backward`` with central differences, for the input, every parameter and every state.
 
@@ -204,7 +209,7 @@ def check_layer(
 
     def outputs(x, state):
         result = layer(x) if state is None else layer(x, state)
-        return [result[0], *result[1]] if isinstance(result, tuple) else [result]
+        return [result[0], *_parts(result[1])] if isinstance(result, tuple) else [result]
 
     first = outputs(x, state)
     weights = [rng.normal(size=value.shape) for value in first]
@@ -216,17 +221,20 @@ def check_layer(
     if len(weights) == 1:
         analytic = {"x": layer.backward(weights[0])}
     else:
-        dx, dstate = layer.backward(weights[0], tuple(weights[1:]))
+        dx, dstate = layer.backward(weights[0], tuple(weights[1:]) if len(weights) > 2 else weights[1])
         analytic = {"x": dx}
         if state is not None:
-            analytic |= dict(zip(("h0", "c0"), dstate, strict=False))
+            analytic |= dict(zip(("h0", "c0"), _parts(dstate), strict=False))
     analytic |= {name: grad.copy() for name, grad in layer.grads.items()}
 
     numeric = {"x": central_difference(lambda value: loss(value, state), x)}
     if state is not None:
-        h0, c0 = state
-        numeric["h0"] = central_difference(lambda value: loss(x, (value, c0)), h0)
-        numeric["c0"] = central_difference(lambda value: loss(x, (h0, value)), c0)
+        if isinstance(state, tuple):
+            h0, c0 = state
+            numeric["h0"] = central_difference(lambda value: loss(x, (value, c0)), h0)
+            numeric["c0"] = central_difference(lambda value: loss(x, (h0, value)), c0)
+        else:
+            numeric["h0"] = central_difference(lambda value: loss(x, value), state)
     for name, parameter in layer.parameters.items():
         original = parameter.copy()
 

@@ -58,7 +58,21 @@ def test_lstm_step_grad_equals_central_differences(z, c_prev, dh, dc):
 def test_float32_in_gives_float32_out():
     """A single untyped literal would promote a whole kernel to float64."""
     numbers = (numba.float32,) * 8
-    for function, count in ((cells.sigmoid, 1), (cells.lstm_step, 5), (cells.lstm_step_grad, 8)):
+    for function, count in (
+        (cells.sigmoid, 1),
+        (cells.lstm_step, 5),
+        (cells.lstm_step_grad, 8),
+        (cells.gru_step, 5),
+        (cells.gru_step_grad, 6),
+        (cells.gru_reset, 2),
+        (cells.gru_reset_grad, 3),
+        (cells.gru_update, 3),
+        (cells.gru_update_grad, 4),
+        (cells.rnn_tanh_step, 1),
+        (cells.rnn_tanh_step_grad, 2),
+        (cells.rnn_relu_step, 1),
+        (cells.rnn_relu_step_grad, 2),
+    ):
         signature = function.compile(numbers[:count]).__name__ and function.overloads[numbers[:count]].signature
         returned = signature.return_type
         types = list(returned) if isinstance(returned, numba.types.BaseTuple) else [returned]
@@ -72,3 +86,56 @@ def test_sigmoid_saturates_without_overflow(x):
 
 def test_nan_stays_nan():
     assert all(math.isnan(value) for value in cells.lstm_step(*[math.nan] * 5))
+    assert all(math.isnan(value) for value in cells.gru_step(*[math.nan] * 5))
+    assert math.isnan(cells.rnn_tanh_step(math.nan))
+    assert math.isnan(cells.rnn_relu_step(math.nan))
+
+
+def logistic(z):
+    return 1 / (1 + math.exp(-z))
+
+
+def slopes(loss, point, eps=1e-6):
+    """Central differences of a function of several numbers."""
+    steps = eps * np.eye(len(point))
+    return [(loss(*(point + step)) - loss(*(point - step))) / (2 * eps) for step in steps]
+
+
+@given(z_r=number, z_z=number, n_x=number, n_h=number, h_prev=small)
+def test_gru_step_equals_the_printed_equations(z_r, z_z, n_x, n_h, h_prev):
+    r, z, n, h = cells.gru_step(z_r, z_z, n_x, n_h, h_prev)
+    assert (r, z) == pytest.approx((logistic(z_r), logistic(z_z)), rel=1e-13)
+    assert n == pytest.approx(math.tanh(n_x + logistic(z_r) * n_h), rel=1e-12, abs=1e-13)
+    assert h == pytest.approx((1 - z) * n + z * h_prev, rel=1e-12, abs=1e-13)
+
+
+@given(point=st.tuples(small, small, small, small, small), dh=small)
+def test_gru_step_grad_equals_central_differences(point, dh):
+    r, z, n, _ = cells.gru_step(*point)
+    gradient = cells.gru_step_grad(dh, r, z, n, point[3], point[4])
+    assert gradient == pytest.approx(slopes(lambda *v: dh * cells.gru_step(*v)[3], np.array(point)), abs=1e-8)
+
+
+@given(z_r=small, z_z=small, x_n=small, w=small, h_prev=small, dh=small)
+def test_gru_with_reset_before_equals_central_differences(z_r, z_z, x_n, w, h_prev, dh):
+    """The two halves with a recurrent weight ``w`` between them, as a kernel puts them together."""
+
+    def loss(z_r, z_z, x_n, h_prev):
+        _, rh = cells.gru_reset(z_r, h_prev)
+        return dh * cells.gru_update(z_z, x_n + w * rh, h_prev)[2]
+
+    r, rh = cells.gru_reset(z_r, h_prev)
+    z, n, _ = cells.gru_update(z_z, x_n + w * rh, h_prev)
+    dz_z, dz_n, direct = cells.gru_update_grad(dh, z, n, h_prev)
+    dz_r, through_reset = cells.gru_reset_grad(dz_n * w, r, h_prev)
+    gradient = (dz_r, dz_z, dz_n, direct + through_reset)
+    assert gradient == pytest.approx(slopes(loss, np.array([z_r, z_z, x_n, h_prev])), abs=1e-7)
+
+
+@given(z=small, dh=small)
+def test_rnn_steps_and_their_gradients(z, dh):
+    assert cells.rnn_tanh_step(z) == pytest.approx(math.tanh(z), rel=1e-13)
+    assert cells.rnn_relu_step(z) == max(z, 0)
+    slope = 1 - math.tanh(z) ** 2
+    assert cells.rnn_tanh_step_grad(dh, cells.rnn_tanh_step(z)) == pytest.approx(dh * slope, rel=1e-11, abs=1e-13)
+    assert cells.rnn_relu_step_grad(dh, cells.rnn_relu_step(z)) == (dh if z > 0 else 0)

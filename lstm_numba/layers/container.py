@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from lstm_numba.layers.layer import Layer
-from lstm_numba.layers.recurrent import LSTM
+from lstm_numba.layers.stack import RecurrentStack
 from lstm_numba.layers.validation import as_real_array, check_flag, check_shape
 
 
@@ -34,7 +34,7 @@ class LastStep(Layer):
 
     def __call__(self, y: np.ndarray) -> np.ndarray:
         """Return the last step, shape (B, H), of ``y``, shape (T, B, H) or (B, T, H)."""
-        y = as_real_array("y", y, self.dtype)
+        y = as_real_array("y", y, self.dtype, contiguous=False)
         check_shape("y", y, dict.fromkeys("BTH" if self.batch_first else "TBH"))
         self._shape = y.shape if self.training else None
         return (y[:, -1] if self.batch_first else y[-1]).copy()
@@ -114,7 +114,7 @@ class Sequential(Layer):
         """Run the layers in order; ``x`` has the shape the first layer expects."""
         for layer in self.layers:
             x = layer(x)
-            if isinstance(layer, LSTM):
+            if isinstance(layer, RecurrentStack):
                 x, _ = x
         return x
 
@@ -122,7 +122,7 @@ class Sequential(Layer):
         """Run the layers' backward passes in reverse order and return the gradient of the input."""
         for layer in reversed(self.layers):
             dy = layer.backward(dy)
-            if isinstance(layer, LSTM):
+            if isinstance(layer, RecurrentStack):
                 dy, _ = dy
         return dy
 

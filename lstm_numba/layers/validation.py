@@ -48,8 +48,24 @@ def check_dtype(dtype: str | np.dtype | type) -> np.dtype:
     return result
 
 
-def as_real_array(name: str, value, dtype: np.dtype) -> np.ndarray:
-    """Return ``value`` as a C-contiguous array of exactly ``dtype``; nothing is cast, strides may be."""
+def check_lengths(name: str, value, T: int, B: int) -> np.ndarray:
+    """Return ``value`` as an int64 array of our own if it holds ``B`` integers from 1 to ``T``."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # NumPy's message for ragged nested sequences
+        raise ValueError(f"{name}: expected a flat list of integers, got ragged nested sequences ({error})") from None
+    if array.size and array.dtype.kind not in "iu":  # an empty list is float64
+        raise TypeError(f"{name}: expected integers, got dtype {array.dtype}")
+    check_shape(name, array, {"B": B})
+    wrong = np.flatnonzero((array < 1) | (array > T))
+    if wrong.size:
+        b = int(wrong[0])
+        raise ValueError(f"{name}: expected integers from 1 to T={T}, got {array[b]} for sequence {b}")
+    return array.astype(np.int64)
+
+
+def as_real_array(name: str, value, dtype: np.dtype, *, contiguous: bool = True) -> np.ndarray:
+    """Return ``value`` as an array of exactly ``dtype``, in C order if ``contiguous``; nothing else is changed."""
     try:
         array = np.asarray(value)
     except ValueError as error:  # NumPy's message for ragged nested sequences
@@ -62,7 +78,7 @@ def as_real_array(name: str, value, dtype: np.dtype) -> np.ndarray:
             else f"{name}: expected dtype {dtype}, got {array.dtype}. Nothing is cast silently: convert the data "
             f"with np.asarray({name}, dtype=np.{dtype})"
         )
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array) if contiguous else array
 
 
 def check_shape(name: str, array: np.ndarray, expected: Mapping[str, int | None]) -> np.ndarray:

@@ -1,14 +1,16 @@
-"""`LSTM` against `torch.nn.LSTM`: outputs, states and every gradient over shapes, options, dtypes and strides."""
+"""The recurrent layers against `torch.nn`: outputs, states, every gradient; over shapes, options, lengths, strides."""
 
 import numpy as np
+import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import lstm_numba as ln
 from lstm_numba.backend import BACKENDS
 from lstm_numba.gradcheck import relative_error
-from tests.conftest import TOLERANCE
+from tests.conftest import TOLERANCE, has_route
 
 
 def strided(array, how):
@@ -28,24 +30,64 @@ def strided(array, how):
     return frozen
 
 
-@settings(max_examples=120)
+# What the layers call themselves here -> our class, PyTorch's, and the options that make it.
+KINDS = {
+    "lstm": (ln.LSTM, torch.nn.LSTM, {}),
+    "lstm with projection": (ln.LSTM, torch.nn.LSTM, {"proj_size": 2}),
+    "gru": (ln.GRU, torch.nn.GRU, {}),
+    "rnn tanh": (ln.RNN, torch.nn.RNN, {"nonlinearity": "tanh"}),
+    "rnn relu": (ln.RNN, torch.nn.RNN, {"nonlinearity": "relu"}),
+}
+
+
+def run_torch(layer, x, state, lengths, batch_first):
+    if lengths is None:
+        return layer(x, state)
+    packed = pack_padded_sequence(x, lengths, batch_first=batch_first, enforce_sorted=False)
+    y, final = layer(packed, state)
+    T = x.shape[1 if batch_first else 0]
+    return pad_packed_sequence(y, batch_first=batch_first, total_length=T)[0], final
+
+
+def as_tuple(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def as_state(parts):
+    return parts if len(parts) == 2 else parts[0]
+
+
+SERVED = [
+    (kind, backend)
+    for kind, (our_class, _, special) in KINDS.items()
+    for backend in BACKENDS
+    if has_route(our_class(3, 4, **special, backend=backend))
+]
+
+
+# PyTorch tells that it has no fast path for a projection.
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
+@pytest.mark.parametrize(("kind", "backend"), SERVED)
+@settings(max_examples=60)
 @given(
     T=st.integers(1, 7),
     B=st.one_of(st.none(), st.integers(1, 5)),
     I=st.integers(1, 5),
-    H=st.integers(1, 6),
+    H=st.integers(3, 6),
     num_layers=st.integers(1, 3),
     bias=st.booleans(),
     batch_first=st.booleans(),
     bidirectional=st.booleans(),
+    with_lengths=st.booleans(),
     with_state=st.booleans(),
     with_final_gradient=st.booleans(),
     dtype=st.sampled_from(sorted(TOLERANCE)),
-    backend=st.sampled_from(BACKENDS),
     strides=st.sampled_from(["contiguous", "fortran", "sliced", "reversed", "read-only"]),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_equals_torch(
+    kind,
+    backend,
     T,
     B,
     I,
@@ -54,10 +96,10 @@ def test_equals_torch(
     bias,
     batch_first,
     bidirectional,
+    with_lengths,
     with_state,
     with_final_gradient,
     dtype,
-    backend,
     strides,
     seed,
 ):
@@ -66,32 +108,41 @@ def test_equals_torch(
     def draw(*shape):
         return rng.normal(size=shape).astype(dtype)
 
+    our_class, their_class, special = KINDS[kind]
     options = {"num_layers": num_layers, "bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
-    ours = ln.LSTM(I, H, **options, dtype=dtype, backend=backend, seed=seed)
-    theirs = torch.nn.LSTM(I, H, **options, dtype=getattr(torch, dtype))
+    ours = our_class(I, H, **options, **special, dtype=dtype, backend=backend, seed=seed)
+    lengths = rng.integers(1, T + 1, size=B).tolist() if with_lengths and B is not None else None
+    assume(has_route(ours, lengths))
+    theirs = their_class(I, H, **options, **special, dtype=getattr(torch, dtype))
     theirs.load_state_dict({name: torch.from_numpy(value) for name, value in ours.state_dict().items()})
 
     D = 2 if bidirectional else 1
+    P = special.get("proj_size", H)
     batch = () if B is None else (B,)
     sequence = (*batch, T) if batch_first else (T, *batch)
-    x, state = draw(*sequence, I), (draw(num_layers * D, *batch, H), draw(num_layers * D, *batch, H))
-    dy, dstate = draw(*sequence, D * H), (draw(num_layers * D, *batch, H), draw(num_layers * D, *batch, H))
+    widths = (P, H) if our_class is ln.LSTM else (H,)
+    x, state = draw(*sequence, I), tuple(draw(num_layers * D, *batch, width) for width in widths)
+    dy, dstate = draw(*sequence, D * P), tuple(draw(num_layers * D, *batch, width) for width in widths)
 
-    y, final = ours(strided(x, strides), tuple(strided(s, strides) for s in state) if with_state else None)
-    dx, dinitial = ours.backward(strided(dy, strides), dstate if with_final_gradient else None)
+    initial = as_state(tuple(strided(s, strides) for s in state)) if with_state else None
+    y, final = ours(strided(x, strides), initial, lengths=lengths)
+    dx, dinitial = ours.backward(strided(dy, strides), as_state(dstate) if with_final_gradient else None)
 
     their_x = torch.tensor(x, requires_grad=True)
     their_state = tuple(torch.tensor(s if with_state else 0 * s, requires_grad=True) for s in state)
-    their_y, their_final = theirs(their_x, their_state)
+    their_y, their_final = run_torch(theirs, their_x, as_state(their_state), lengths, batch_first)
     loss = (their_y * torch.tensor(dy)).sum()
     if with_final_gradient:
-        loss = loss + sum((out * torch.tensor(d)).sum() for out, d in zip(their_final, dstate, strict=True))
+        loss = loss + sum((out * torch.tensor(d)).sum() for out, d in zip(as_tuple(their_final), dstate, strict=True))
     loss.backward()
 
-    pairs = {"y": (y, their_y), "h_n": (final[0], their_final[0]), "c_n": (final[1], their_final[1])}
-    pairs |= {"dx": (dx, their_x.grad), "dh0": (dinitial[0], their_state[0].grad)}
-    pairs |= {"dc0": (dinitial[1], their_state[1].grad)}
+    pairs = {"y": (y, their_y), "dx": (dx, their_x.grad)}
+    for part, *values in zip(
+        "hc", as_tuple(final), as_tuple(their_final), as_tuple(dinitial), their_state, strict=False
+    ):
+        pairs |= {f"{part}_n": (values[0], values[1]), f"d{part}0": (values[2], values[3].grad)}
     pairs |= {name: (ours.grads[name], parameter.grad) for name, parameter in theirs.named_parameters()}
+    assert len(pairs) == 2 + 2 * len(widths) + len(ours.parameters)
     for name, (our_value, their_value) in pairs.items():
         assert our_value.dtype == np.dtype(dtype), name
         assert our_value.shape == tuple(their_value.shape), name
@@ -109,15 +160,30 @@ def test_the_seed_example(rng):
     np.testing.assert_allclose(y, theirs(torch.from_numpy(x))[0].detach().numpy(), rtol=0, atol=1e-6)
 
 
-def test_state_dict_round_trip_through_torch():
-    ours = ln.LSTM(3, 4, num_layers=2, bidirectional=True, dtype="float64", seed=1)
-    theirs = torch.nn.LSTM(3, 4, num_layers=2, bidirectional=True, dtype=torch.float64)
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_dict_round_trip_through_torch(kind):
+    our_class, their_class, special = KINDS[kind]
+    options = {"num_layers": 2, "bidirectional": True} | special
+    ours, other = (our_class(3, 4, **options, dtype="float64", seed=seed) for seed in (1, 2))
+    theirs = their_class(3, 4, **options, dtype=torch.float64)
     theirs.load_state_dict({name: torch.from_numpy(value) for name, value in ours.state_dict().items()}, strict=True)
-    other = ln.LSTM(3, 4, num_layers=2, bidirectional=True, dtype="float64", seed=2)
     other.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for name, value in ours.state_dict().items():
         np.testing.assert_array_equal(other.parameters[name], value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arguments_have_the_order_of_torch(kind):
+    our_class, their_class, special = KINDS[kind]
+    options = {"num_layers": 2, "bias": False, "batch_first": True, "dropout": 0.25, "bidirectional": True}
+    if our_class is ln.RNN:
+        options = {"num_layers": 2} | special | options
+    elif our_class is ln.LSTM:
+        options |= {"proj_size": 0} | special
+    ours, theirs = our_class(3, 4, *options.values()), their_class(3, 4, *options.values())
+    for name, value in options.items():
+        assert getattr(ours, name) == getattr(theirs, name) == value
 
 
 def test_same_initial_distribution_as_torch():

@@ -1,14 +1,14 @@
 """The specification against PyTorch, ONNX Runtime, the complex step and central differences."""
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
+from lstm_numba.contract import Weights
 from lstm_numba.gradcheck import central_difference, complex_step, relative_error
+from lstm_numba.reference.layer import layer_forward
 from lstm_numba.reference.lstm import lstm_backward, lstm_forward
+from tests.reference.onnx_node import reorder, run_node
 
 
 def random_problem(rng, T, B, I, H, dtype="float64"):
@@ -61,40 +61,24 @@ def test_every_gradient_three_ways(rng, T, B, I, H):
         assert relative_error(ours[name], tensors[name].grad.numpy()) < 1e-10, name
 
 
-def test_equals_onnx_runtime(rng):
-    """ONNX stacks the gates as i, o, f, g and keeps a direction axis."""
+@pytest.mark.parametrize("lengths", [None, [7, 2, 5]])
+def test_equals_onnx_runtime(rng, lengths):
+    """ONNX stacks the gates as i, o, f, g."""
     T, B, I, H = 7, 3, 4, 5
-    problem = random_problem(rng, T, B, I, H, "float32")
+    p = random_problem(rng, T, B, I, H, "float32")
+    W, R, b_ih, b_hh = (reorder(p[name], (0, 3, 1, 2)) for name in ("W_ih", "W_hh", "b_ih", "b_hh"))
+    state = p["h0"], p["c0"]
+    theirs = run_node("LSTM", p["x"], W, R, np.concatenate([b_ih, b_hh]), state, "yhc", lengths)
 
-    def onnx_order(value):
-        i, f, g, o = np.split(value, 4)
-        return np.concatenate([i, o, f, g])[None]
-
-    bias = np.concatenate([onnx_order(problem["b_ih"]), onnx_order(problem["b_hh"])], axis=1)
-    constants = {"W": onnx_order(problem["W_ih"]), "R": onnx_order(problem["W_hh"]), "b": bias}
-    constants |= {"h0": problem["h0"][None], "c0": problem["c0"][None]}
-    node = helper.make_node("LSTM", ["x", "W", "R", "b", "", "h0", "c0"], ["y", "h", "c"], hidden_size=H)
-    graph = helper.make_graph(
-        [node],
-        "lstm",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (T, B, I))],
-        [
-            helper.make_tensor_value_info("y", TensorProto.FLOAT, (T, 1, B, H)),
-            helper.make_tensor_value_info("h", TensorProto.FLOAT, (1, B, H)),
-            helper.make_tensor_value_info("c", TensorProto.FLOAT, (1, B, H)),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    their_y, their_h, their_c = session.run(None, {"x": problem["x"]})
-
-    y, h_n, c_n, cache = lstm_forward(**problem, training=False)
+    if lengths is None:
+        *ours, cache = lstm_forward(**p, training=False)
+    else:
+        weights = (Weights(p["W_ih"], p["W_hh"], p["b_ih"], p["b_hh"]),)
+        y, final, cache = layer_forward("lstm", p["x"], tuple(part[None] for part in state), weights, lengths, False)
+        ours = [y, *(part[0] for part in final)]
     assert cache is None
-    assert relative_error(y, their_y[:, 0]) < 1e-5
-    assert relative_error(h_n, their_h[0]) < 1e-5
-    assert relative_error(c_n, their_c[0]) < 1e-5
+    for our_value, their_value in zip(ours, theirs, strict=True):
+        assert relative_error(our_value, their_value) < 1e-5
 
 
 def test_without_bias_equals_zero_bias(rng):
