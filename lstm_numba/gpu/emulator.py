@@ -86,7 +86,7 @@ class _SplitBarrier:
     def wait(self, emulator: "Emulator", thread: Any) -> None:
         while self.arrivals < thread.cluster_phase * self.size:
             emulator._pause()
-        thread.epochs[2] += 1
+        emulator._passed(thread, 4)
 
 
 class _Block:
@@ -106,8 +106,13 @@ class SharedArray:
     def __init__(self, emulator: "Emulator", block: _Block, data: np.ndarray, offset: int) -> None:
         self._emulator, self._block, self._data, self._offset = emulator, block, data, offset
         self.shape, self.ndim, self.dtype, self.size = data.shape, data.ndim, data.dtype, data.size
+        self._line, self._item = data.reshape(-1), data.dtype.itemsize
 
     def _flat(self, index: Any) -> int:
+        if self.ndim == 1 and not isinstance(index, tuple):
+            if not 0 <= index < self.size:
+                raise IndexError(f"shared array of shape {self.shape}: index {int(index)} is out of bounds")
+            return int(index)
         index = index if isinstance(index, tuple) else (index,)
         if len(index) != self.ndim:
             raise IndexError(f"shared array of shape {self.shape}: {len(index)} indices given")
@@ -120,13 +125,13 @@ class SharedArray:
 
     def __getitem__(self, index: Any) -> Any:
         flat = self._flat(index)
-        self._emulator._touch(self._block, self._offset + flat * self.dtype.itemsize, write=False)
-        return self._data.reshape(-1)[flat]
+        self._emulator._touch(self._block, self._offset + flat * self._item, False)
+        return self._line[flat]
 
     def __setitem__(self, index: Any, value: Any) -> None:
         flat = self._flat(index)
-        self._emulator._touch(self._block, self._offset + flat * self.dtype.itemsize, write=True)
-        self._data.reshape(-1)[flat] = value
+        self._emulator._touch(self._block, self._offset + flat * self._item, True)
+        self._line[flat] = value
 
 
 class Emulator:
@@ -215,7 +220,7 @@ class Emulator:
             for number in range(threads):
                 thread = greenlet(lambda: run(*arguments))
                 thread.block, thread.number, thread.cluster_phase = block_state, number, 0
-                thread.epochs = [0, 0, 0]  # barriers passed: warp, block, cluster
+                thread.use = (block_state.rank, number, 0, 0, 0)  # who, and barriers passed: warp, block, cluster
                 thread.gr_context = contextvars.copy_context()
                 living.append(thread)
         idle = 0
@@ -247,23 +252,40 @@ class Emulator:
     def _touch(self, block: _Block, address: int, write: bool) -> None:
         if not self._check_races:
             return
-        me = self._me
-        use = (me.block.rank, me.number, *me.epochs)
-        write_before, first_read, second_read = block.shadow.get(address, (None, None, None))
-        suspects = (write_before, first_read, second_read) if write else (write_before,)
-        for other in suspects:
-            if other is not None and not _ordered(other, use):
-                verb = "write" if write else "read"
-                raise Race(
-                    f"thread {me.number} of block {me.block.index} {verb}s byte {address} of block {block.index}'s shared"
-                    f" memory, which thread {other[1]} of cluster rank {other[0]} used since the last common barrier"
-                )
-        if write:
-            block.shadow[address] = (use, None, None)
-        elif first_read is None or first_read[:2] == use[:2]:
-            block.shadow[address] = (write_before, use, second_read)
-        else:
-            block.shadow[address] = (write_before, first_read, use)
+        me = self._current()
+        use = me.use  # the same object until the thread passes its next barrier, which makes the common cases cheap
+        last = block.shadow.get(address)
+        if last is None:
+            block.shadow[address] = (use, None, None) if write else (None, use, None)
+            return
+        writer, first_reader, second_reader = last
+        if writer is not None and writer is not use and not _ordered(writer, use):
+            self._report(me, block, address, write, writer)
+        if not write:
+            if first_reader is use or second_reader is use:
+                return
+            if first_reader is None or first_reader[:2] == use[:2]:
+                block.shadow[address] = (writer, use, second_reader)
+            else:
+                block.shadow[address] = (writer, first_reader, use)
+            return
+        for reader in (first_reader, second_reader):
+            if reader is not None and reader is not use and not _ordered(reader, use):
+                self._report(me, block, address, write, reader)
+        block.shadow[address] = (use, None, None)
+
+    def _report(self, me: Any, block: _Block, address: int, write: bool, other: tuple) -> None:
+        raise Race(
+            f"thread {me.number} of block {me.block.index} {'writes' if write else 'reads'} byte {address} of the shared"
+            f" memory of block {block.index}, which thread {other[1]} of the block with rank {other[0]} in the cluster"
+            " has used since their last common barrier"
+        )
+
+    def _passed(self, thread: Any, level: int) -> None:
+        """A thread has passed a barrier of its warp (2), block (3) or cluster (4)."""
+        use = list(thread.use)
+        use[level] += 1
+        thread.use = tuple(use)
 
     def _shared(self, address: int, words: int, write: bool) -> tuple[np.ndarray, int]:
         """Addresses of other blocks of the cluster carry ``rank + 1`` in their top byte."""
@@ -567,18 +589,18 @@ class _Cuda:
     def syncthreads(self) -> None:
         me = self._emulator._me
         me.block.barrier.join(self._emulator, me.number)
-        me.epochs[1] += 1
+        self._emulator._passed(me, 3)
 
     def syncwarp(self, mask: int = 0xFFFFFFFF) -> None:
         me = self._emulator._me
         me.block.warps[me.number >> 5].join(self._emulator, me.number & 31)
-        me.epochs[0] += 1
+        self._emulator._passed(me, 2)
 
     def _grid_sync(self) -> None:
         me = self._emulator._me
         self._emulator._grid_barrier.join(self._emulator, me.block.index * math.prod(self._emulator._block_shape) + me.number)
-        me.epochs[1] += 1
-        me.epochs[2] += 1
+        self._emulator._passed(me, 3)
+        self._emulator._passed(me, 4)
 
     def threadfence(self) -> None:
         """Memory is sequentially consistent here: nothing to do."""

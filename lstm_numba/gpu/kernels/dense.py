@@ -6,6 +6,7 @@ slice.
 
 from functools import cache
 
+import numpy as np
 from numba import cuda, float32, float64, int32, int64
 
 from lstm_numba.gpu.binding import Kernel
@@ -97,7 +98,17 @@ def matmul(dtype: str) -> Kernel:
         threads=THREADS,
         signature=(1, "l", "l", 1, "l", "l", 1, "i", 1, "l", "l", "l", "l"),
         dtype=dtype,
+        stand_in=_matmul,
     )
+
+
+def _matmul(A, a_row, a_column, B, b_row, b_column, bias, has_bias, C, M, N, K, part_length):
+    strided, item = np.lib.stride_tricks.as_strided, A.itemsize
+    left = strided(A, (M, K), (a_row * item, a_column * item))
+    right = strided(B, (K, N), (b_row * item, b_column * item))
+    for part, first in enumerate(range(0, K, part_length)):
+        product = left[:, first : first + part_length] @ right[first : first + part_length]
+        C[part * M * N : (part + 1) * M * N] = (product + bias if has_bias else product).reshape(-1)
 
 
 @cache
@@ -113,7 +124,11 @@ def sum_parts(dtype: str) -> Kernel:
                 total += parts[p * size + e]
             C[e] = total
 
-    return Kernel(f"sum_parts_{dtype}", add_parts, COPY_THREADS, (1, 1, "l", "l"), dtype)
+    return Kernel(f"sum_parts_{dtype}", add_parts, COPY_THREADS, (1, 1, "l", "l"), dtype, stand_in=_sum_parts)
+
+
+def _sum_parts(parts, C, count, size):
+    C[:] = parts.reshape(count, size).sum(axis=0)
 
 
 @cache
@@ -141,7 +156,16 @@ def pack(dtype: str) -> Kernel:
                 value = W[(gate * H + unit) * K + k]
             packed[e] = value
 
-    return Kernel(f"pack_{dtype}", pack_weights, COPY_THREADS, (1, 1, "l", "l", "l", "l", "l", "l", "l", "l"), dtype)
+    signature = (1, 1, "l", "l", "l", "l", "l", "l", "l", "l")
+    return Kernel(f"pack_{dtype}", pack_weights, COPY_THREADS, signature, dtype, stand_in=_pack)
+
+
+def _pack(W, packed, H, K, padded_k, size, *gates):
+    target = packed.reshape(-1, 4, padded_k)
+    target[:] = 0
+    for slot, gate in enumerate(gates):
+        if gate >= 0:
+            target[:H, slot, :K] = W.reshape(-1, H, K)[gate]
 
 
 @cache
@@ -164,7 +188,14 @@ def unpack(dtype: str) -> Kernel:
                 slot = slot3
             W[e] = packed[(unit * 4 + slot) * padded_k + k]
 
-    return Kernel(f"unpack_{dtype}", unpack_weights, COPY_THREADS, (1, 1, "l", "l", "l", "l", "l", "l", "l", "l"), dtype)
+    signature = (1, 1, "l", "l", "l", "l", "l", "l", "l", "l")
+    return Kernel(f"unpack_{dtype}", unpack_weights, COPY_THREADS, signature, dtype, stand_in=_unpack)
+
+
+def _unpack(packed, W, H, K, padded_k, size, *slots):
+    target, source = W.reshape(-1, H, K), packed.reshape(-1, 4, padded_k)
+    for gate in range(len(target)):
+        target[gate] = source[:H, slots[gate], :K]
 
 
 @cache
@@ -189,8 +220,26 @@ def copy_rows(dtype: str) -> Kernel:
             target[target_first + row * target_pitch + column] = value
 
     return Kernel(
-        f"copy_rows_{dtype}", copy, COPY_THREADS, (1, "l", "l", "l", 1, "l", "l", "l", "l", "i1", "l", "i"), dtype
+        f"copy_rows_{dtype}",
+        copy,
+        COPY_THREADS,
+        (1, "l", "l", "l", 1, "l", "l", "l", "l", "i1", "l", "i"),
+        dtype,
+        stand_in=_copy_rows,
     )
+
+
+def _copy_rows(source, source_first, source_pitch, columns, target, target_first, target_pitch, width, size,
+               lengths, B, masked):  # fmt: skip
+    rows, item = size // width, source.itemsize
+    strided = np.lib.stride_tricks.as_strided
+    wide = strided(target[target_first:], (rows, width), (target_pitch * item, item))
+    wide[:] = 0
+    used = min(columns, width)
+    wide[:, :used] = strided(source[source_first:], (rows, used), (source_pitch * item, item))
+    if masked:
+        row = np.arange(rows)
+        wide[row // B >= lengths[row % B]] = 0
 
 
 @cache
@@ -202,4 +251,8 @@ def add(dtype: str) -> Kernel:
         if e < size:
             target[e] += source[e]
 
-    return Kernel(f"add_{dtype}", add_arrays, COPY_THREADS, (1, 1, "l"), dtype)
+    return Kernel(f"add_{dtype}", add_arrays, COPY_THREADS, (1, 1, "l"), dtype, stand_in=_add)
+
+
+def _add(source, target, size):
+    target += source
