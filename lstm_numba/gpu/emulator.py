@@ -140,7 +140,8 @@ class Emulator:
     Parameters
     ----------
     seed
-        With a number, threads run in a random order between the points where they wait; without, in order.
+        With a number, threads run in a random order between the points where they wait, and whole blocks fall behind
+        now and then; without, in order.
     check_races
         Report unordered uses of shared memory as :class:`Race`.
 
@@ -224,15 +225,15 @@ class Emulator:
                 thread.gr_context = contextvars.copy_context()
                 living.append(thread)
         idle = 0
+        asleep: dict[int, int] = {}
         # Overflow and NaN are as silent as on a GPU. NumPy keeps that setting per context, hence the copy above.
         with np.errstate(all="ignore"):
             for thread in living:
                 thread.gr_context = contextvars.copy_context()
             while living:
                 before = self._progress, len(living)
-                if self._random:
-                    self._random.shuffle(living)
-                for thread in living:
+                turn = self._shuffled(living, asleep) if self._random else living
+                for thread in turn:
                     thread.switch()
                 living = [thread for thread in living if not thread.dead]
                 idle = 0 if (self._progress, len(living)) != before else idle + 1
@@ -241,6 +242,19 @@ class Emulator:
                     raise Deadlock(f"{len(living)} threads wait for ever, in {', '.join(places[:4])}")
 
     # ---- scheduling and memory
+
+    def _shuffled(self, living: list, asleep: dict[int, int]) -> list:
+        """The threads of the next round in random order. Now and then a whole block falls behind for some rounds."""
+        draw = self._random
+        assert draw is not None
+        for index in {thread.block.index for thread in living}:
+            if asleep.get(index, 0) > 0:
+                asleep[index] -= 1
+            elif draw.random() < 0.2:
+                asleep[index] = draw.randint(1, 6)
+        turn = [thread for thread in living if not asleep.get(thread.block.index)]
+        draw.shuffle(turn)
+        return turn
 
     def _pause(self) -> None:
         self._hub.switch()
@@ -394,8 +408,8 @@ class Emulator:
             "mma_tf32": lambda *registers: with_warp(registers, _mma_tf32),
             "to_tf32": _to_tf32,
             "to_tf32_here": _to_tf32,
-            "float_bits": lambda x: int(np.float32(x).view(np.uint32)),
-            "bits_float": lambda bits: np.uint32(bits).view(np.float32),
+            "float_bits": _float_bits,
+            "bits_float": _bits_float,
             "exp2_approx": lambda x: np.exp2(np.float32(x)),
             "reciprocal_approx": lambda x: np.float32(1) / np.float32(x),
             "load4_constant": load4,
@@ -441,9 +455,25 @@ def _global(address: tuple[np.ndarray, int], words: int) -> tuple[np.ndarray, in
     return array, word
 
 
+# One float32 seen as a number and as bits; much faster than NumPy for single values.
+_WORD = memoryview(bytearray(4))
+_AS_FLOAT, _AS_BITS = _WORD.cast("f"), _WORD.cast("I")
+
+
+def _float_bits(x: Any) -> int:
+    _AS_FLOAT[0] = x
+    return _AS_BITS[0]
+
+
+def _bits_float(bits: int) -> np.float32:
+    _AS_BITS[0] = bits
+    return np.float32(_AS_FLOAT[0])
+
+
 def _to_tf32(x: Any) -> int:
     """Round to 10 explicit mantissa bits, ties away from zero; Inf and NaN pass."""
-    bits = int(np.float32(x).view(np.uint32))
+    _AS_FLOAT[0] = x
+    bits = _AS_BITS[0]
     return bits if bits & 0x7F800000 == 0x7F800000 else (bits + 0x1000) & 0xFFFFE000
 
 
