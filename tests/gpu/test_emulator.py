@@ -196,10 +196,8 @@ def test_clusters_see_each_others_shared_memory(seed):
 
 @pytest.mark.parametrize("dropped", ["cluster_wait", "cluster_arrive"])
 def test_a_dropped_half_of_a_cluster_barrier_is_reported(dropped):
-    with pytest.raises((Race, Deadlock, AssertionError)):
-        y = np.full(8, np.nan)
-        Emulator(seed=0).launch(ring, 8, 1, (y,), cluster=4, replaced={dropped: lambda: None})
-        np.testing.assert_array_equal(y, [3, 0, 1, 2, 3, 0, 1, 2])  # arriving never, no thread waits either
+    with pytest.raises((Race, Deadlock, IndexError)):  # an index: the other block has not even allocated its memory
+        Emulator(seed=0).launch(ring, 8, 1, (np.full(8, np.nan),), cluster=4, replaced={dropped: lambda: None})
 
 
 def test_an_incomplete_cluster_is_refused():
