@@ -1,14 +1,16 @@
 """Registers, spills and shared memory of the GPU kernels, from the compiler; no GPU is needed.
 
-    python -m benchmarks.cuda_resources          # prints a table
-    python -m benchmarks.cuda_resources --json   # and stores benchmarks/results/cuda_resources.json
+python -m benchmarks.cuda_resources          # prints a table
+python -m benchmarks.cuda_resources --json   # and stores benchmarks/results/cuda_resources.json
 """
 
 import argparse
 import json
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 
+from benchmarks.provenance import provenance
 from lstm_numba.gpu.binding import Kernel
 from lstm_numba.gpu.compiler import Target, resources, target_name
 from lstm_numba.gpu.kernels import dense, steps
@@ -75,11 +77,9 @@ def main() -> None:
             flush=True,
         )
     if store:
-        import numba
-        import numba_cuda
-
-        versions = {"numba": numba.__version__, "numba-cuda": numba_cuda.__version__}
-        RESULT.write_text(json.dumps({"versions": versions, "kernels": rows}, indent=1) + "\n", encoding="utf-8")
+        source = provenance(seed=0)  # nothing is random here
+        source["versions"] |= {name: metadata.version(name) for name in ("numba-cuda", "cuda-toolkit")}
+        RESULT.write_text(json.dumps({"provenance": source, "kernels": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -121,9 +121,13 @@ class GpuDevice:
 
     def upload(self, array: Any) -> Any:
         """Copy a NumPy array; take anything that is on the device already as it is."""
-        if is_on_device(array):
-            return self._cuda.as_cuda_array(array) if hasattr(array, "__cuda_array_interface__") else _dlpack(array)
-        return self._cuda.to_device(np.ascontiguousarray(array))
+        if not is_on_device(array):
+            return self._cuda.to_device(np.ascontiguousarray(array))
+        by_interface = getattr(array, "__cuda_array_interface__", None) is not None
+        found = self._cuda.as_cuda_array(array) if by_interface else self._cuda.from_dlpack(array)
+        if not found.is_c_contiguous():
+            raise ValueError(f"array: expected a C-contiguous array on the device, got strides {found.strides}")
+        return found
 
     def download(self, array: Any) -> np.ndarray:
         """Wait for the kernels that write the array, and copy it."""
@@ -134,12 +138,6 @@ class GpuDevice:
         from lstm_numba.gpu.compiler import dispatcher
 
         dispatcher(kernel)[blocks, kernel.threads](*_typed(kernel, arguments))
-
-
-def _dlpack(array: Any) -> Any:
-    from numba import cuda
-
-    return cuda.from_dlpack(array)
 
 
 def is_on_device(array: Any) -> bool:

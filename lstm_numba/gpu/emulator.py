@@ -628,7 +628,9 @@ class _Cuda:
 
     def _grid_sync(self) -> None:
         me = self._emulator._me
-        self._emulator._grid_barrier.join(self._emulator, me.block.index * math.prod(self._emulator._block_shape) + me.number)
+        self._emulator._grid_barrier.join(
+            self._emulator, me.block.index * math.prod(self._emulator._block_shape) + me.number
+        )
         self._emulator._passed(me, 3)
         self._emulator._passed(me, 4)
 
@@ -647,7 +649,10 @@ class _Cuda:
 
     def shfl_down_sync(self, mask: int, value: Any, distance: int) -> Any:
         return self._warp(
-            value, lambda lanes: [lanes[lane + distance if lane + distance < len(lanes) else lane] for lane in range(len(lanes))]
+            value,
+            lambda lanes: [
+                lanes[lane + distance if lane + distance < len(lanes) else lane] for lane in range(len(lanes))
+            ],
         )
 
     def shfl_up_sync(self, mask: int, value: Any, distance: int) -> Any:

@@ -106,17 +106,17 @@ def layer_forward(
 ) -> tuple[Any, tuple, Any]:
     """Run one layer; see :mod:`lstm_numba.contract`."""
     device = current()
-    T, B, I = x.shape
+    T, B, _ = x.shape
     D, _, H = state[0].shape
-    dtype = str(np.dtype(x.dtype))
-    run = _Run(device, cell_named(cell, dtype), dtype)
     host = not is_on_device(x)
+    x_device = device.upload(x)
+    dtype = str(np.dtype(x_device.dtype))
+    run = _Run(device, cell_named(cell, dtype), dtype)
     chosen = plan(cell, H, B, dtype, device.chip)
     if B == 0:
-        empty = np.zeros((T, 0, D * H), dtype)
-        return empty, tuple(np.zeros_like(part) for part in state), (x.shape, D) if training else None
+        states = tuple(np.zeros(part.shape, dtype) for part in state)
+        return np.zeros((T, 0, D * H), dtype), states, (x.shape, D) if training else None
     steps_of = device.upload(np.full(B, T, np.int32) if lengths is None else np.asarray(lengths, np.int32))
-    x_device = device.upload(x)
     states = [device.upload(part) for part in state]
     y = run.empty(T, B, D * H)
     finals = [run.empty(D, B, H) for _ in state]

@@ -125,14 +125,14 @@ def plan(cell: str, H: int, B: int, dtype: str, chip: Chip, precision: str | Non
         blocks = _grid_blocks(padded)
         teams = chip.multiprocessors // blocks
         # Two tiles of sequences per block only where the registers suffice and one tile would not hold the batch.
-        tiles = 2 if B > 8 * teams and padded <= 512 and precision == "tf32" else 1
+        tiles = 2 if 8 * teams < B and padded <= 512 and precision == "tf32" else 1
         split = 2 if padded <= 512 else 4
         return Plan(
             chosen,
             padded,
             precision,
             grid.forward(cell, padded, blocks, tiles, split, precision),
-            grid.backward(cell, padded, blocks, precision),
+            grid.backward(cell, padded, blocks, precision, warps=16 if padded % 64 == 0 else 8),
             blocks,
             blocks,
             teams,
@@ -141,8 +141,8 @@ def plan(cell: str, H: int, B: int, dtype: str, chip: Chip, precision: str | Non
         padded = -(-H // 16) * 16
         blocks, back_blocks, warps, split = 1, 1, padded // 16, 2
     else:
-        padded, blocks, back_blocks, warps, split = next(row for row in _CLUSTERS if H <= row[0])
-    crowded = B > 8 * (chip.multiprocessors // blocks)
+        padded, blocks, back_blocks, warps, split = next(row for row in _CLUSTERS if row[0] >= H)
+    crowded = 8 * (chip.multiprocessors // blocks) < B
     tiles = 2 if crowded and (padded < 256 or precision == "tf32") else 1
     return Plan(
         chosen,

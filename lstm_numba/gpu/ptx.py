@@ -155,9 +155,8 @@ def _builtins() -> dict[str, Callable]:
 
     @intrinsic
     def element_address(typing_context, array, position):
-        size = array.dtype.bitwidth // 8
-
         def codegen(context, builder, sig, operands):
+            size = sig.args[0].dtype.bitwidth // 8
             data = context.make_array(sig.args[0])(context, builder, operands[0]).data
             offset = builder.mul(operands[1], ir.Constant(ir.IntType(64), size))
             return builder.add(builder.ptrtoint(data, ir.IntType(64)), offset)
@@ -168,15 +167,16 @@ def _builtins() -> dict[str, Callable]:
     def cluster_size(typing_context, blocks):
         if not isinstance(blocks, types.IntegerLiteral):
             raise RequireLiteralValue(blocks)
-        number = blocks.literal_value
 
+        # Numba finds compiled operations by their signature: it has to hold the literal, or all numbers share the first.
         def codegen(context, builder, sig, operands):
             module = builder.module
+            number = sig.args[0].literal_value
             note = (builder.function, ir.MetaDataString(module, "cluster_dim_x"), ir.Constant(ir.IntType(32), number))
             cgutils.get_or_insert_named_metadata(module, "nvvm.annotations").add(module.add_metadata(note))
             return context.get_dummy_value()
 
-        return signature(types.void, types.int64), codegen
+        return signature(types.void, blocks), codegen
 
     @intrinsic
     def cooperative(typing_context):

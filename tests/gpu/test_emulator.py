@@ -268,7 +268,7 @@ def test_tf32_rounding():
 
 # ---- against Numba's simulator, where both can run: one block, no warps
 
-SHARED_KERNELS = '''
+SHARED_KERNELS = """
 import sys
 import numpy as np
 from numba import cuda, float32, int32
@@ -304,7 +304,7 @@ def matmul(x, out):
 KERNELS = {"reduce": (reduce, 32), "matmul": (matmul, (8, 4))}
 def data():
     return np.random.default_rng(5).normal(size=32).astype(np.float32)
-'''
+"""
 
 
 @pytest.mark.parametrize("name", ["reduce", "matmul"])

@@ -241,7 +241,9 @@ def test_a_dropped_barrier_is_caught(where, dropped):
     meaning = {"load_acquire": lambda address: 10**9}.get(dropped, lambda: None)
     replaced = {dropped: meaning}
     with pytest.raises((Race, Deadlock, AssertionError)):
-        out = run_forward(problem, forward, blocks, counters=counters, replaced=replaced if direction == "forward" else None)
+        out = run_forward(
+            problem, forward, blocks, counters=counters, replaced=replaced if direction == "forward" else None
+        )
         problem.check_forward(out["hs"], out["carry"], 1e-5)
         assert direction == "backward"
         gradients = run_backward(problem, out, backward, blocks, counters=counters, replaced=replaced)

@@ -48,9 +48,7 @@ def weights_left_float32(w0, w1, w2, w3, x0, x1, d0, d1, d2, d3):
 @device
 def weights_right_tf32(x0, x1, x2, x3, w0, w1, d0, d1, d2, d3):
     """(16, 8) tile of numbers times (8, 8) tile of weights, already rounded, added to ``d``."""
-    return mma_tf32(
-        to_tf32(x0), to_tf32(x1), to_tf32(x2), to_tf32(x3), float_bits(w0), float_bits(w1), d0, d1, d2, d3
-    )
+    return mma_tf32(to_tf32(x0), to_tf32(x1), to_tf32(x2), to_tf32(x3), float_bits(w0), float_bits(w1), d0, d1, d2, d3)
 
 
 @device

@@ -345,9 +345,7 @@ def backward(name: str, H: int, blocks: int, tiles: int, warps: int, split: int,
                         else:
                             kept[e] = dh
                         store4_global(element_address(dgx, cell_index * 4), z0, z1, z2, z3)
-                    store4_shared(
-                        grads_base + uint32(4) * uint32(n * int32(PITCH) + int32(4) * u), z0, z1, z2, z3
-                    )
+                    store4_shared(grads_base + uint32(4) * uint32(n * int32(PITCH) + int32(4) * u), z0, z1, z2, z3)
             cuda.syncthreads()
             for j in range(SUMS):
                 total[j] = float32(0)
@@ -363,9 +361,7 @@ def backward(name: str, H: int, blocks: int, tiles: int, warps: int, split: int,
                             w[i0], w[i0 + 1], w[i0 + 2], w[i0 + 3], g[0], g[1],
                             total[a], total[a + 1], total[a + 2], total[a + 3],
                         )  # fmt: skip
-                        d4 = product(
-                            w[i0 + 4], w[i0 + 5], w[i0 + 6], w[i0 + 7], g[2], g[3], d4[0], d4[1], d4[2], d4[3]
-                        )
+                        d4 = product(w[i0 + 4], w[i0 + 5], w[i0 + 6], w[i0 + 7], g[2], g[3], d4[0], d4[1], d4[2], d4[3])
                         total[a] = d4[0]
                         total[a + 1] = d4[1]
                         total[a + 2] = d4[2]
