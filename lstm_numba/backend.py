@@ -55,8 +55,8 @@ _GPU_FAMILIES = {
     "through distributed shared memory (compute capability 9.0)",
     "grid": "blocks resident on the whole chip keep the recurrent weights in registers and exchange h through global "
     "memory, with counters as barriers",
-    "steps": "one launch per time step: for float64, for chips before 8.0, and for more units than the registers of the "
-    "chip hold",
+    "steps": "one launch per time step: for float64, for chips before 8.0, and for more units than the registers of "
+    "the chip hold",
 }
 
 

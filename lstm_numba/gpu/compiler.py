@@ -2,7 +2,8 @@
 
 :func:`resources` goes the whole way a launch goes (NVVM, link-time optimisation, nvJitLink, a cubin for a given chip)
 on a machine without GPU and driver, and reports registers, spilled bytes and shared memory. Two private names of
-numba-cuda 0.30 are replaced for that, because it asks the *current device* what it can do even when the target is given.
+numba-cuda 0.30 are replaced for that, because it asks the *current device* what it can do even where the target is
+given.
 """
 
 import re

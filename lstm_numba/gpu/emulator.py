@@ -290,8 +290,8 @@ class Emulator:
 
     def _report(self, me: Any, block: _Block, address: int, write: bool, other: tuple) -> None:
         raise Race(
-            f"thread {me.number} of block {me.block.index} {'writes' if write else 'reads'} byte {address} of the shared"
-            f" memory of block {block.index}, which thread {other[1]} of the block with rank {other[0]} in the cluster"
+            f"thread {me.number} of block {me.block.index} {'writes' if write else 'reads'} byte {address} of the"
+            f" shared memory of block {block.index}, which thread {other[1]} of the block with rank {other[0]} in the cluster"
             " has used since their last common barrier"
         )
 
@@ -648,12 +648,10 @@ class _Cuda:
         return self._warp(value, lambda lanes: [lanes[lane ^ distance] for lane in range(len(lanes))])
 
     def shfl_down_sync(self, mask: int, value: Any, distance: int) -> Any:
-        return self._warp(
-            value,
-            lambda lanes: [
-                lanes[lane + distance if lane + distance < len(lanes) else lane] for lane in range(len(lanes))
-            ],
-        )
+        def combine(lanes: list) -> list:
+            return [lanes[lane + distance if lane + distance < len(lanes) else lane] for lane in range(len(lanes))]
+
+        return self._warp(value, combine)
 
     def shfl_up_sync(self, mask: int, value: Any, distance: int) -> Any:
         return self._warp(

@@ -65,8 +65,8 @@ class _Run:
         parts = -(-K // length)
         C = self.empty(parts * M * N)
         self.device.launch(
-            dense.matmul(self.dtype), tiles * parts, A, *a, B, *b, self.none if bias is None else bias, bias is not None,
-            C, M, N, K, length,
+            dense.matmul(self.dtype), tiles * parts, A, *a, B, *b, self.none if bias is None else bias,
+            bias is not None, C, M, N, K, length,
         )  # fmt: skip
         if parts == 1:
             return C
@@ -172,8 +172,8 @@ def _forward(
         for first, teams in _chunks(B, chosen.forward.rows, chosen.teams):
             counters = device.zeros((teams * COUNTER_PITCH,), np.uint32)
             device.launch(
-                chosen.forward, teams * chosen.forward_blocks, gx, R, h0, carry, lengths, hs, cs, saved, final, counters,
-                T, B, first, d, training,
+                chosen.forward, teams * chosen.forward_blocks, gx, R, h0, carry, lengths, hs, cs, saved, final,
+                counters, T, B, first, d, training,
             )  # fmt: skip
         carry = final
     else:

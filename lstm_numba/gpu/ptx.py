@@ -168,7 +168,7 @@ def _builtins() -> dict[str, Callable]:
         if not isinstance(blocks, types.IntegerLiteral):
             raise RequireLiteralValue(blocks)
 
-        # Numba finds compiled operations by their signature: it has to hold the literal, or all numbers share the first.
+        # Numba finds operations by their signature. It has to hold the literal, or all sizes would share one.
         def codegen(context, builder, sig, operands):
             module = builder.module
             number = sig.args[0].literal_value

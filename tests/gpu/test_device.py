@@ -16,9 +16,7 @@ HAS_NUMBA_CUDA = importlib.util.find_spec("numba_cuda") is not None
 
 def test_numba_cuda_is_not_installed(monkeypatch):
     monkeypatch.setattr(device, "find_spec", lambda name: None)
-    with pytest.raises(
-        CudaMissing, match=r"needs numba-cuda, which is not installed: pip install \"lstm_numba\[cuda\]\""
-    ):
+    with pytest.raises(CudaMissing, match=r"numba-cuda, which is not installed: pip install \"lstm_numba\[cuda\]\""):
         require_compiler()
 
 
@@ -37,9 +35,7 @@ def test_the_compiler_library_is_missing(monkeypatch):
         raise RuntimeError("libnvvm.so: cannot open shared object file\nmore")
 
     monkeypatch.setattr(nvvm, "NVVM", fail)
-    with pytest.raises(
-        CudaMissing, match=r"libnvvm, which cannot be loaded: .* said: libnvvm.so: cannot open shared obj"
-    ):
+    with pytest.raises(CudaMissing, match=r"libnvvm, which cannot be loaded: .* said: libnvvm.so: cannot"):
         require_compiler()
 
 
@@ -60,9 +56,7 @@ def pretended(monkeypatch):
 
 def test_no_driver(pretended):
     pretended(False, "CUDA driver library cannot be found.\nmore")
-    with pytest.raises(
-        CudaMissing, match=r"driver \(580 or newer.*said: CUDA driver library cannot be found\.\. backend='cpu'"
-    ):
+    with pytest.raises(CudaMissing, match=r"driver \(580 or newer.*said: CUDA driver library cannot be found\."):
         require_gpu()
 
 

@@ -1,4 +1,4 @@
-"""Every kernel family on the emulator equals the NumPy reference, with lengths, in both directions, forward and back."""
+"""Every kernel family on the emulator equals the NumPy reference: with lengths, both directions, forward and back."""
 
 from dataclasses import dataclass
 
@@ -240,14 +240,17 @@ def test_a_dropped_barrier_is_caught(where, dropped):
         backward = slices.backward("lstm", H, blocks, 1, 1, 1, "float32")
     meaning = {"load_acquire": lambda address: 10**9}.get(dropped, lambda: None)
     replaced = {dropped: meaning}
-    with pytest.raises((Race, Deadlock, AssertionError)):
-        out = run_forward(
-            problem, forward, blocks, counters=counters, replaced=replaced if direction == "forward" else None
-        )
+
+    def whole():
+        first = replaced if direction == "forward" else None
+        out = run_forward(problem, forward, blocks, counters=counters, replaced=first)
         problem.check_forward(out["hs"], out["carry"], 1e-5)
-        assert direction == "backward"
-        gradients = run_backward(problem, out, backward, blocks, counters=counters, replaced=replaced)
-        problem.check_backward(*gradients, 1e-5)
+        if direction == "backward":
+            gradients = run_backward(problem, out, backward, blocks, counters=counters, replaced=replaced)
+            problem.check_backward(*gradients, 1e-5)
+
+    with pytest.raises((Race, Deadlock, AssertionError)):
+        whole()
 
 
 # ---- the kernels around the recurrence equal their NumPy stand-ins

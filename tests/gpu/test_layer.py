@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 import lstm_numba as ln
+from lstm_numba.contract import Weights
+from lstm_numba.gpu import layer as gpu_layer
 from lstm_numba.gpu import plan as planning
-from lstm_numba.gpu.device import CudaMissing, EmulatedDevice, chip, require_gpu, use_device
+from lstm_numba.gpu.device import CudaMissing, EmulatedDevice, chip, use_device
 from lstm_numba.gpu.plan import H100, Chip, family, plan
 from lstm_numba.gradcheck import relative_error
-from tests.conftest import TOLERANCE
+from lstm_numba.reference import layer as reference
+from tests.conftest import TOLERANCE, gpu_is_there
 
 
 @pytest.fixture(autouse=True)
@@ -169,13 +172,49 @@ def test_plans_fit(monkeypatch, H, B, chip):
             assert chosen.teams * chosen.forward_blocks <= chip.multiprocessors
 
 
+@pytest.mark.skipif(gpu_is_there(), reason="there is a GPU")
 def test_without_a_gpu_explain_still_answers_and_running_says_what_is_missing():
-    try:
-        require_gpu()
-    except CudaMissing as missing:
-        assert chip() == H100
-        lstm = ln.LSTM(2, 5, backend="cuda")
-        assert ln.explain(lstm, (3, 1, 2)).layers[0].kernel == "block"
-        with pytest.raises(CudaMissing) as raised:
-            lstm(np.zeros((3, 1, 2), np.float32))
-        assert str(raised.value) == str(missing)
+    assert chip() == H100
+    lstm = ln.LSTM(2, 5, backend="cuda")
+    assert ln.explain(lstm, (3, 1, 2)).layers[0].kernel == "block"
+    with pytest.raises(CudaMissing, match="backend='cuda' needs"):
+        lstm(np.zeros((3, 1, 2), np.float32))
+
+
+class Elsewhere:
+    """An array that only claims to lie on a device."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.ndim = array, array.shape, array.ndim
+        self.__cuda_array_interface__ = array.__array_interface__
+
+
+class UnwrappingDevice(EmulatedDevice):
+    def upload(self, array):
+        return array.array if isinstance(array, Elsewhere) else super().upload(array)
+
+    def download(self, array):
+        raise AssertionError("nothing may be copied to the host")
+
+
+def test_arrays_on_the_device_are_neither_copied_nor_brought_back(rng):
+    """The contract's functions take them; what a real device does with them is tested on one."""
+    T, B, I, H = 3, 2, 4, 5
+
+    def draw(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    x, dy = draw(T, B, I), draw(T, B, H)
+    state = (draw(1, B, H), draw(1, B, H))
+    weights = Weights(draw(4 * H, I), draw(4 * H, H), draw(4 * H), draw(4 * H))
+    expected, _, cache = reference.layer_forward("lstm", x, state, (weights,), None, True)
+    dx_expected, _, _ = reference.layer_backward("lstm", dy, state, cache, (weights,))
+    there = tuple(map(Elsewhere, state))
+    on_device = (Weights(*(None if part is None else Elsewhere(part) for part in weights)),)
+    with use_device(UnwrappingDevice()):
+        y, _, cache = gpu_layer.layer_forward("lstm", Elsewhere(x), there, on_device, None, True)
+        dx, _, grads = gpu_layer.layer_backward("lstm", Elsewhere(dy), there, cache, on_device)
+    assert cache.x is x
+    assert relative_error(y, expected) < 1e-5
+    assert relative_error(dx, dx_expected) < 1e-5
+    assert grads[0].W_hr is None

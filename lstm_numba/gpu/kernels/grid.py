@@ -8,8 +8,8 @@ so. The counter only ever rises, so it needs no reset between steps. Adding has 
 what a block wrote before it counted is visible to everyone who has seen the count.
 
 **Forward** is the cluster kernel with ``h`` read back from its own output. **Backward** gathers instead of scatters:
-``dz`` is an output anyway, every block reads the ``dz`` of its slice for all units and multiplies it by the columns of the
-recurrent weights of its own units. Sixteen sequences are the rows of a tile, eight units its columns.
+``dz`` is an output anyway, every block reads the ``dz`` of its slice for all units and multiplies it by the columns
+of the recurrent weights of its own units. Sixteen sequences are the rows of a tile, eight units its columns.
 """
 
 from functools import cache

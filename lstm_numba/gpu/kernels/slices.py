@@ -1,12 +1,12 @@
-"""Families ``block`` and ``cluster``: one block, or one cluster of blocks, per slice of the batch, for a whole sequence.
+"""Families ``block`` and ``cluster``: one block, or one cluster of blocks, per slice of the batch, for all steps.
 
 The recurrent weights are read once and stay in registers. Sequences do not depend on each other, so every slice of 8
 or 16 sequences gets its own blocks, and nothing but ``h`` of the slice is exchanged at a step: through shared memory in
 a block, through distributed shared memory in a cluster.
 
 **Forward.** A block owns ``units = H / blocks`` hidden units, a warp four of them. The four slots of four units are
-the 16 rows of a tensor core tile, in the order slot-major, so that lanes ``l`` and ``l ^ 16`` hold all slots of two cells
-between them: two shuffles later each lane has one complete cell per tile, and its carry never leaves a register.
+the 16 rows of a tensor core tile, in the order slot-major, so that lanes ``l`` and ``l ^ 16`` hold all slots of two
+cells between them: two shuffles later each lane has one complete cell per tile, and its carry never leaves a register.
 
 **Backward.** A block computes ``dz`` of its own units and multiplies it by its own rows of the recurrent weights.
 That gives a part of ``dh`` for every unit; the parts are sent to the owners, who add them (a reduce-scatter).
@@ -225,7 +225,7 @@ def forward(name: str, H: int, blocks: int, tiles: int, precision: str) -> Kerne
 
 @cache
 def backward(name: str, H: int, blocks: int, tiles: int, warps: int, split: int, precision: str) -> Kernel:
-    """Make the backward kernel: ``warps`` times ``split`` warps per destination block, the product split ``split`` ways."""
+    """Make the backward kernel: ``warps * split`` warps per destination block, the product split ``split`` ways."""
     step_grad = cell(name, "float32").step_grad
     keep, product, _ = tools(precision)
     UNITS = H // blocks
