@@ -291,7 +291,7 @@ class Emulator:
     def _report(self, me: Any, block: _Block, address: int, write: bool, other: tuple) -> None:
         raise Race(
             f"thread {me.number} of block {me.block.index} {'writes' if write else 'reads'} byte {address} of the"
-            f" shared memory of block {block.index}, which thread {other[1]} of the block with rank {other[0]} in the cluster"
+            f" shared memory of block {block.index}, which thread {other[1]} of the block of rank {other[0]}"
             " has used since their last common barrier"
         )
 
