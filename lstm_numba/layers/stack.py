@@ -96,6 +96,7 @@ class RecurrentStack(Layer, Generic[State]):
             for k in range(self.num_layers)
         ]
         self._saved: _Saved | None = None
+        self._kept: np.ndarray | None = None  # copy of the last input in training mode
         self._chosen: tuple[Any, list[ModuleType]] = (None, [])  # the last call's kernels, and for which problem
         self._zeros: tuple[int, Parts] = (-1, ())  # the zero state of one layer, and for which batch size
 
@@ -311,7 +312,7 @@ class RecurrentStack(Layer, Generic[State]):
 
     def __getstate__(self) -> dict[str, Any]:
         # Modules can be neither pickled nor deep-copied, and saved activations belong to this object.
-        return self.__dict__ | {"_chosen": (None, []), "_saved": None}
+        return self.__dict__ | {"_chosen": (None, []), "_saved": None, "_kept": None}
 
     # -- shapes --------------------------------------------------------------------------------------------
 
@@ -335,8 +336,17 @@ class RecurrentStack(Layer, Generic[State]):
             array = array.transpose(1, 0, 2)
         if array.shape[0] == 0:
             raise ValueError(f"x: expected at least one time step, got shape {np.shape(x)} with T=0")
-        # backward must see the input as it was, even if the caller reuses the buffer
-        return (array.copy() if self.training else np.ascontiguousarray(array)), batched
+        return (self._keep(array) if self.training else np.ascontiguousarray(array)), batched
+
+    def _keep(self, x: np.ndarray) -> np.ndarray:
+        """Copy the input: backward must see it as it was, even if the caller reuses the buffer.
+
+        The memory of the last call's copy is used again, since only the last call can be taken back.
+        """
+        if self._kept is None or self._kept.shape != x.shape:
+            self._kept = np.empty(x.shape, self.dtype)
+        self._kept[...] = x
+        return self._kept
 
     def _read_gradient(self, dy: Any, T: int, B: int, batched: bool) -> np.ndarray:
         array = as_real_array("dy", dy, self.dtype, contiguous=False)
