@@ -25,7 +25,7 @@ class LayerPlan:
     sharing: str = ""  # ... and how, in words
     lanes: float | None = None  # share of the vector registers' lanes that hold a hidden unit
     gflops: float | None = None  # predicted speed of the matrix products, 1e9 operations per second; None: not measured
-    peak_gflops: float | None = None  # measured speed of the largest tile on data in the L1 cache, same threads
+    peak_gflops: float | None = None  # the largest tile on data in the L1 cache, same threads
     limit: str = ""  # what keeps the prediction below it, in words
 
 

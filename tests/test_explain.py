@@ -90,7 +90,7 @@ def test_the_sharing_is_the_one_that_happens(kind, shape, bidirectional, monkeyp
         monkeypatch.setattr(module, "reserve_threads", lambda n, reserve=reserve: wanted.append(n) or reserve(n))
     plan = ln.explain(layer, shape).layers[0]
     layer(np.zeros(shape, np.float32))
-    assert wanted == [plan.threads]
+    assert (wanted or [1]) == [plan.threads]  # nothing is reserved for work that is too small to share
     assert plan.sharing.startswith(f"{plan.threads} thread")
 
 

@@ -154,7 +154,7 @@ def _launch(kernel: Kernel, cache: _Cache, arrays: dict[int, np.ndarray]) -> Non
         arrays |= {p.H_SLOTS: cache.h, p.Z: cache.gates, _RESET: cache.reset}
         for name, array in arrays.items():
             plan[name] = array.ctypes.data
-        launch(kernel, cache.h.dtype.name, plan, teams * members)
+        launch(kernel.address(cache.h.dtype.name), plan, teams * members)
     finally:
         release_threads(threads)
 

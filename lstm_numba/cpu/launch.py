@@ -76,8 +76,8 @@ class Kernel(CompiledFunction):
     """A function ``(plan, like, d, phase, part, member)`` that does one part of a phase for direction ``d``.
 
     ``plan`` points to the integers that :mod:`lstm_numba.cpu.plan` names, ``like`` is a null pointer that carries
-    the dtype, ``member`` says whose scratch memory may be used. ``tiles`` are the widths of tiles it calls; their addresses go
-    into the plan.
+    the dtype, ``member`` says whose scratch memory may be used. ``tiles`` are the widths of tiles it calls; their
+    addresses go into the plan.
     """
 
     def __init__(self, function: Callable, tiles: set[int]) -> None:
@@ -120,6 +120,13 @@ def _run_member(address, plan, member):
     restore_denormals(before)
 
 
+@njit(error_model="numpy")
+def run_alone(address, plan):
+    """All phases of a plan in this thread, for one direction: no team, no waiting."""
+    for phase in range(get(plan, p.PHASES)):
+        _call(address, plan, 0, phase, 0, 0)
+
+
 @kernel()
 def _run_serial(address, plan):
     _run_member(address, pointer(plan), 0)
@@ -155,7 +162,7 @@ def available_threads() -> int:
 
 
 def reserve_threads(wanted: int) -> int:
-    """Reserve up to ``wanted`` threads for one launch; :func:`release_threads` must follow if they are more than one."""
+    """Reserve up to ``wanted`` threads for one launch; :func:`release_threads` must follow."""
     if wanted == 1 or _is_forked_child:
         return 1
     threads = min(wanted, numba.get_num_threads())
@@ -168,9 +175,8 @@ def release_threads(threads: int) -> None:
         _region.release()
 
 
-def launch(kernel: Kernel, dtype: str, plan: np.ndarray, threads: int) -> None:
-    """Run a kernel in that many threads, which must have been reserved."""
-    address = kernel.address(dtype)
+def launch(address: int, plan: np.ndarray, threads: int) -> None:
+    """Run the kernel at an address in that many threads, which must have been reserved."""
     if threads == 1:
         _run_serial(address, plan)
     elif _pool_has_started:

@@ -74,6 +74,7 @@ def tile_speed(
             array[:] = 0
             plan[name] = array.ctypes.data
         _KERNEL.write_tiles(plan, dtype)
+        address = _KERNEL.address(dtype)
         plan[_ROWS], plan[_DEPTH], plan[_PANELS], plan[_VECTORS] = rows, depth, panels, vectors
         plan[_PART_STRIDE] = size if own_panels else 0
         plan[p.D] = plan[p.TEAMS] = plan[p.PHASES] = 1
@@ -83,7 +84,7 @@ def tile_speed(
             arrays[p.SYNC][:] = 0
             plan[_REPEATS] = repeats
             start = time.perf_counter()
-            launch(_KERNEL, dtype, plan, threads)
+            launch(address, plan, threads)
             return time.perf_counter() - start
 
         repeats = 1

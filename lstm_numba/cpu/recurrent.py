@@ -1,10 +1,11 @@
 """The layer contract on the CPU: what happens between a layer's call and its kernel. See :mod:`lstm_numba.contract`.
 
-A call takes a :class:`_Job` of its layer (packed weights and work buffers, reused from call to call), fills in its plan
+A call takes a :class:`Job` of its layer (packed weights and work buffers, reused from call to call), fills in its plan
 and launches the kernel. A job in training is taken until ``layer_backward`` has used what it kept; calls of the same
 layer from several threads get jobs of their own.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,10 @@ from lstm_numba.cpu.workspace import Workspace
 # Waking a second thread costs microseconds; below this many operations one thread is as fast.
 SERIAL_FLOPS = 1.5e6
 _CHUNK_NUMBERS = 128 * 1024  # of z computed ahead of the scan, per member
+
+
+# What the backward pass takes over from the plan of the forward pass.
+_KEPT = [p.ROWS, p.Z, p.CARRY, p.M_SLOTS, p.X, p.H_SLOTS]
 
 
 class Sharing(NamedTuple):
@@ -47,6 +52,9 @@ def choose_sharing(T: int, B: int, I: int, H: int, P: int, D: int, gates: int, b
     return Sharing(teams, members, by_units and members > 1)
 
 
+ALONE = Sharing(1, 1, False)
+
+
 class _Lengths(NamedTuple):
     """Sequences of different lengths, sorted: the longest first."""
 
@@ -67,7 +75,7 @@ def _sort(lengths: np.ndarray, T: int) -> _Lengths:
     return _Lengths(order, ordered, offsets, t * B + order[b], t * B + b)
 
 
-class _Job:
+class Job:
     """Everything one call needs: a plan per pass and the memory behind it."""
 
     def __init__(self, cell: str, weights: LayerWeights, dtype: np.dtype) -> None:
@@ -82,6 +90,9 @@ class _Job:
         self.width = self.form.vectors * self.lanes
         self.slots = self.form.slots * self.width
         self.blocks = -(-self.H // self.width)
+        self.flops_per_row = 2 * self.D * self.form.gates * self.H * (self.I + self.P)
+        self.forward_address = self.backward_address = 0
+        self._h: np.ndarray | None = None
         self.forward_memory, self.backward_memory = Workspace(dtype), Workspace(dtype)
         self.forward_plan = np.zeros(p.LENGTH, np.int64)
         self.backward_plan = np.zeros(p.LENGTH, np.int64)
@@ -111,6 +122,14 @@ class _Job:
             for name, array in zip(names, g, strict=True):
                 self.backward_plan[name + d] = 0 if array is None else array.ctypes.data
 
+    def slots_of_h(self, T: int, B: int) -> np.ndarray:
+        """Memory for the hidden states, slots before the first and behind the last step included."""
+        shape = (T + 2, B, self.D * self.P)
+        if self._h is None or self._h.shape != shape:
+            self.forward_memory.address("h", math.prod(shape))
+            self._h = self.forward_memory.view("h", shape)
+        return self._h
+
     # -- plans ---------------------------------------------------------------------------------------------
 
     def _share(self, plan: np.ndarray, workspace: Workspace, T: int, B: int, sharing: Sharing) -> None:
@@ -139,11 +158,15 @@ class _Job:
 
     def prepare_forward(self, T: int, B: int, training: bool, sharing: Sharing) -> None:
         """Fill in the forward plan, all but what changes with every call."""
-        key = None if self.lengths is not None else (T, B, training, sharing)
-        if key is not None and key == self._forward_key:
-            return
-        self._forward_key = key
         plan, work = self.forward_plan, self.forward_memory
+        now = 0 if training else fingerprint(plan, self.form.gates, self.dtype.itemsize)
+        repack = training or now != self.packed
+        self.packed = None if training else now
+        key = (T, B, training, sharing, repack)
+        if key == self._forward_key and self.lengths is None:
+            return
+        self._forward_key = key if self.lengths is None else None
+        plan[p.REPACK] = repack
         D, I, H, P, U = self.D, self.I, self.H, self.P, self.lanes
         self._share(plan, work, T, B, sharing)
         rows = self._lengths_into(plan)
@@ -154,6 +177,7 @@ class _Job:
         if own_rows < MAX_ROWS:
             chunk = min(T, max(chunk, MAX_ROWS))
         plan[p.CHUNK], plan[p.TRAINING] = chunk, training
+        plan[p.PHASES] = forward.count_phases(T, chunk, sharing.by_units, repack)
         whole = training or self.lengths is not None
         plan[p.WHOLE] = whole
         plan[p.ROWS] = rows if whole else chunk * B
@@ -169,6 +193,7 @@ class _Job:
             plan[p.PACKED_HR] = work.address("packed_hr", D * -(-P // wide) * H * wide)
             plan[p.M_SLOTS] = work.address("m", D * (T if training else 1) * B * H)
         forward.FORWARD[self.cell].write_tiles(plan, self.dtype.name)
+        self.forward_address = forward.FORWARD[self.cell].address(self.dtype.name)
         plan[p.SCRATCH_SIZE] = MAX_ROWS * forward.BUFFER_VECTORS * U
         members = sharing.teams * sharing.members
         plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
@@ -176,19 +201,19 @@ class _Job:
     def prepare_backward(self, sharing: Sharing) -> None:
         """Fill in the backward plan, all but what changes with every call."""
         T, B = self.shape
-        plan, work, ahead = self.backward_plan, self.backward_memory, self.forward_plan
-        for name in (p.ROWS, p.Z, p.CARRY, p.M_SLOTS):
-            plan[name] = ahead[name]
-        plan[p.TRAINING] = plan[p.WHOLE] = 1
-        key = None if self.lengths is not None else (T, B, sharing)
-        if key is not None and key == self._backward_key:
+        plan, work = self.backward_plan, self.backward_memory
+        plan[_KEPT] = self.forward_plan[_KEPT]
+        key = (T, B, sharing)
+        if key == self._backward_key and self.lengths is None:
             return
-        self._backward_key = key
+        self._backward_key = key if self.lengths is None else None
+        plan[p.TRAINING] = plan[p.WHOLE] = 1
         D, I, H, P, U = self.D, self.I, self.H, self.P, self.lanes
         self._share(plan, work, T, B, sharing)
         rows = self._lengths_into(plan)
         goal = 256 if H >= 128 else 512 if H >= 64 else 1024
         plan[p.CHUNK] = chunk = max(1, goal // max(1, B))
+        plan[p.PHASES] = backward.count_phases(T, chunk, sharing.by_units)
         padded = [-(-n // U) * U for n in (I, H, P)]
         depth = self.blocks * self.form.gates * self.width
         plan[p.PACKED_IH] = work.address("packed_ih", D * depth * padded[0])
@@ -199,72 +224,91 @@ class _Job:
         plan[p.DCARRY] = work.address("dcarry", D * self.blocks * self.form.vectors * B * U)
         plan[p.DH_START] = work.address("dh_start", D * B * padded[2])
         backward.BACKWARD[self.cell].write_tiles(plan, self.dtype.name)
+        self.backward_address = backward.BACKWARD[self.cell].address(self.dtype.name)
         plan[p.SCRATCH_SIZE] = backward.scratch_vectors(min(T, chunk) * B) * U
         members = sharing.teams * sharing.members
         plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
 
 
-def _take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> _Job:
-    jobs = weights.scratch.setdefault("cpu", [])
+class _Kept:
+    """A job that waits for its backward pass. One that is never asked for gives its memory back when it is dropped."""
+
+    __slots__ = ("job",)
+
+    def __init__(self, job: Job) -> None:
+        self.job: Job | None = job
+
+    def take(self) -> Job:
+        """Use the job up."""
+        job, self.job = self.job, None
+        assert job is not None, "a cache serves one backward pass"
+        return job
+
+    def __del__(self) -> None:
+        if self.job is not None:
+            _put_back(self.job)
+
+
+def _take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> Job:
+    jobs = weights.scratch.get("cpu")
+    if jobs is None:
+        jobs = weights.scratch.setdefault("cpu", [])
     try:
         return jobs.pop()
     except IndexError:
-        return _Job(cell, weights, dtype)
+        return Job(cell, weights, dtype)
 
 
-def _put_back(job: _Job) -> None:
+def _put_back(job: Job) -> None:
     job.x = job.h = job.lengths = None
     job.weights.scratch["cpu"].append(job)
 
 
-def _sharing(job: _Job, T: int, B: int, threads: int) -> Sharing:
+def _sharing(job: Job, T: int, B: int, threads: int) -> Sharing:
     return choose_sharing(T, B, job.I, job.H, job.P, job.D, job.form.gates, job.blocks, threads)
+
+
+def _reserve(job: Job, T: int, B: int) -> tuple[int, Sharing]:
+    """Threads for a call, to be released after it, and how they share the work."""
+    if T * B * job.flops_per_row < SERIAL_FLOPS:
+        return 1, ALONE
+    wanted = _sharing(job, T, B, available_threads())
+    threads = reserve_threads(wanted.teams * wanted.members)
+    return threads, wanted if threads == wanted.teams * wanted.members else ALONE
 
 
 def layer_forward(cell, x, state, weights, lengths, training):
     """See :mod:`lstm_numba.contract`."""
-    T, B, _ = x.shape
+    T, B = x.shape[:2]
     job = _take_job(cell, weights, x.dtype)
-    D, P = job.D, job.P
     if lengths is not None:
         job.lengths = _sort(lengths, T)
-        x = x.reshape(T * B, -1)[job.lengths.rows]
+        x = x.reshape(1, T * B, -1)[:, job.lengths.rows]
         state = tuple(part.take(job.lengths.order, axis=1) for part in state)
     job.shape = (T, B)
-    keep = training or lengths is not None
-    if keep:  # slots that stay with the job; y is a copy
-        job.forward_memory.address("h", (T + 2) * B * D * P)
-        h = job.forward_memory.view("h", (T + 2, B, D * P))
-    else:
-        h = np.empty((T + 2, B, D * P), x.dtype)
-    final = tuple(np.empty(part.shape, x.dtype) for part in state)
-    wanted = _sharing(job, T, B, available_threads())
-    threads = reserve_threads(wanted.teams * wanted.members)
+    kept = training or lengths is not None  # slots that stay with the job; y is a copy
+    h = job.slots_of_h(T, B) if kept else np.empty((T + 2, B, job.D * job.P), x.dtype)
+    final = [np.empty(part.shape, x.dtype) for part in state]
+    threads, sharing = _reserve(job, T, B)
     try:
-        sharing = wanted if threads == wanted.teams * wanted.members else Sharing(1, 1, False)
         job.prepare_forward(T, B, training, sharing)
-        plan = job.forward_plan
-        now = 0 if training else fingerprint(plan, job.form.gates, x.itemsize)
-        plan[p.REPACK] = training or now != job.packed
-        job.packed = None if training else now
-        plan[p.PHASES] = forward.count_phases(T, int(plan[p.CHUNK]), sharing.by_units, bool(plan[p.REPACK]))
-        x3 = x if x.ndim == 3 else x[None]
-        bind(plan, job.forward_memory.sync, p.X, x3, h, state[0], final[0], state[-1], final[-1])
-        launch(forward.FORWARD[cell], x.dtype.name, plan, threads)
+        bind(job.forward_plan, job.forward_memory.sync, p.X, x, h, state[0], final[0], state[-1], final[-1])
+        launch(job.forward_address, job.forward_plan, threads)
     finally:
         release_threads(threads)
-    if job.lengths is None:
-        y = h[1:-1].copy() if keep else h[1:-1]
-    else:
-        y = np.zeros((T * B, D * P), x.dtype)
-        y[job.lengths.rows] = h[1:-1].reshape(T * B, D * P)[job.lengths.slots]
-        y = y.reshape(T, B, D * P)
-        final = tuple(_unsort(part, job.lengths) for part in final)
+    y = h[1:-1]
+    if job.lengths is not None:
+        rows = np.zeros((T * B, y.shape[2]), x.dtype)
+        rows[job.lengths.rows] = y.reshape(T * B, -1)[job.lengths.slots]
+        y = rows.reshape(y.shape)
+        final = [_unsort(part, job.lengths) for part in final]
+    elif kept:
+        y = y.copy()
     if not training:
         _put_back(job)
-        return y, final, None
+        return y, tuple(final), None
     job.x, job.h = x, h
-    return y, final, job
+    return y, tuple(final), _Kept(job)
 
 
 def _unsort(part: np.ndarray, lengths: _Lengths) -> np.ndarray:
@@ -275,34 +319,37 @@ def _unsort(part: np.ndarray, lengths: _Lengths) -> np.ndarray:
 
 def layer_backward(cell, dy, dstate, cache, weights, grads):
     """See :mod:`lstm_numba.contract`."""
-    job = cache
+    job = cache.take()
     T, B = job.shape
     lengths = job.lengths
     if lengths is not None:
-        dy = dy.reshape(T * B, -1)[lengths.rows]
+        dy = dy.reshape(1, T * B, -1)[:, lengths.rows]
         dstate = tuple(part.take(lengths.order, axis=1) for part in dstate)
-    dx = np.empty((job.D, *job.x.shape), dy.dtype)
-    initial = tuple(np.empty(part.shape, dy.dtype) for part in dstate)
-    wanted = _sharing(job, T, B, available_threads())
-    threads = reserve_threads(wanted.teams * wanted.members)
+    dx = np.empty((job.D * job.x.shape[0], *job.x.shape[1:]), dy.dtype)
+    initial = [np.empty(part.shape, dy.dtype) for part in dstate]
+    threads, sharing = _reserve(job, T, B)
     try:
-        sharing = wanted if threads == wanted.teams * wanted.members else Sharing(1, 1, False)
         job.prepare_backward(sharing)
         plan = job.backward_plan
-        dy3 = dy if dy.ndim == 3 else dy[None]
-        dx3 = dx.reshape(1, 1, -1)
-        bind(plan, job.backward_memory.sync, p.DY, dy3, dx3, dstate[0], initial[0], dstate[-1], initial[-1])
-        plan[p.X], plan[p.H_SLOTS] = job.forward_plan[p.X], job.forward_plan[p.H_SLOTS]
+        bind(plan, job.backward_memory.sync, p.DY, dy, dx, dstate[0], initial[0], dstate[-1], initial[-1])
         job.bind_grads(grads)
-        plan[p.PHASES] = backward.count_phases(T, int(plan[p.CHUNK]), sharing.by_units)
-        launch(backward.BACKWARD[cell], dy.dtype.name, job.backward_plan, threads)
+        launch(job.backward_address, plan, threads)
     finally:
         release_threads(threads)
-    dx = dx[0] if job.D == 1 else dx[0] + dx[1]
+    if job.D == 2:
+        half = len(dx) // 2
+        dx = dx[:half] + dx[half:]
     if lengths is not None:
         result = np.zeros((T * B, job.I), dy.dtype)
-        result[lengths.rows] = dx
+        result[lengths.rows] = dx[0]
         dx = result.reshape(T, B, job.I)
-        initial = tuple(_unsort(part, lengths) for part in initial)
+        initial = [_unsort(part, lengths) for part in initial]
     _put_back(job)
-    return dx, initial
+    return dx, tuple(initial)
+
+
+def open_stream(cell, weights, batch_size):
+    """Return a stream over all layers: ``advance(x) -> y``, ``state``, ``bind()``, ``handle``."""
+    from lstm_numba.cpu.stream import CpuStream
+
+    return CpuStream(cell, weights, batch_size)

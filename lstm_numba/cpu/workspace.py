@@ -1,5 +1,7 @@
 """Memory that kernels work in, kept from call to call."""
 
+import math
+
 import numpy as np
 
 _ALIGNMENT = 64  # bytes: a vector that starts here never straddles two cache lines
@@ -32,7 +34,7 @@ class Workspace:
 
     def view(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """The first numbers of a buffer as an array."""
-        return self._buffers[name][: int(np.prod(shape))].reshape(shape)
+        return self._buffers[name][: math.prod(shape)].reshape(shape)
 
     @property
     def nbytes(self) -> int:

@@ -11,6 +11,7 @@ from lstm_numba.contract import LayerWeights, Weights
 from lstm_numba.layers.initialisers import uniform_fan
 from lstm_numba.layers.layer import Layer
 from lstm_numba.layers.segments import Parts, Segment, cut
+from lstm_numba.layers.stream import Stream
 from lstm_numba.layers.validation import (
     as_real_array,
     check_flag,
@@ -239,6 +240,35 @@ class RecurrentStack(Layer, Generic[State]):
             self._saved = saved._replace(caches=[]) if retain else None
             dx, initial = self._backpropagate(dy, parts, saved.masks, saved.kernels, caches)
         return self._write_sequence(dx, saved.batched), self._write_state(initial, saved.batched)
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Feed the layer one time step at a time, for real-time use.
+
+        Everything is allocated and packed here, so that a step costs little more than its arithmetic.
+
+        Parameters
+        ----------
+        batch_size
+            Number of sequences that advance together, B.
+
+        Returns
+        -------
+        Stream
+            With ``step(x_t)``, ``state``, ``reset()`` and ``handle``; always in inference mode.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional: its second direction needs the end of the sequence first.
+        """
+        batch_size = check_size("batch_size", batch_size)
+        if self.bidirectional:
+            raise ValueError(
+                "stream: expected a layer with bidirectional=False, got bidirectional=True; the second direction "
+                "starts from the last step, which a stream does not know"
+            )
+        kernels = self._kernels(1, batch_size, False)[0]
+        return Stream(kernels, self._cell, self._layer_weights, batch_size, self.dtype, self.input_size)
 
     def eval(self) -> Self:
         """Switch to inference mode: nothing is kept for ``backward`` and dropout is off. Returns the layer."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import lstm_numba as ln
 from lstm_numba.cpu import recurrent
+from lstm_numba.cpu.launch import launch
 from lstm_numba.cpu.recurrent import Sharing
 from lstm_numba.gradcheck import relative_error
 from tests.conftest import TOLERANCE
@@ -88,6 +89,7 @@ def test_equals_the_reference(kind, T, B, I, H, bidirectional, lengths, bias, dt
         sharing = Sharing(1, 1, False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recurrent, "_sharing", lambda *problem: sharing)
+        patch.setattr(recurrent, "SERIAL_FLOPS", 0)
         ours = run(fast, problem)
     for one, other in zip(ours, run(slow, problem), strict=True):
         assert one.dtype == other.dtype
@@ -125,17 +127,12 @@ def test_one_thread_does_the_work_of_a_whole_team(rng, by_units, monkeypatch):
     problem = draw_problem(layer, 6, 7, False, rng)
     expected = run(copy.deepcopy(layer), problem)
     monkeypatch.setattr(recurrent, "_sharing", lambda *problem: Sharing(1, 3, by_units))
+    monkeypatch.setattr(recurrent, "SERIAL_FLOPS", 0)
     monkeypatch.setattr(recurrent, "reserve_threads", lambda wanted: wanted)
     monkeypatch.setattr(recurrent, "release_threads", lambda threads: None)
-    monkeypatch.setattr(recurrent, "launch", lambda kernel, dtype, plan, threads: launch_serial(kernel, dtype, plan))
+    monkeypatch.setattr(recurrent, "launch", lambda address, plan, threads: launch(address, plan, 1))
     for one, other in zip(run(layer, problem), expected, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def launch_serial(kernel, dtype, plan):
-    from lstm_numba.cpu.launch import launch
-
-    launch(kernel, dtype, plan, 1)
 
 
 def test_packed_weights_follow_the_parameters(rng):
