@@ -158,6 +158,7 @@ def test_the_limit_is_the_largest_loss(losses, limit, monkeypatch):
     assert re.match(limit, speed.limit)
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_kernels_without_tiles_have_no_prediction(backend):
     layer = ln.GRU(8, 40, reset_after=False, backend=backend)
     assert ln.explain(layer, (10, 3, 8), measure=True).layers[0].gflops is None
