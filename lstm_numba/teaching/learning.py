@@ -6,7 +6,7 @@ that a page can run a few of them and the benchmark all of them.
 
 from collections.abc import Callable, Mapping, Sequence
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -212,8 +212,9 @@ def clipping(clip: str, rate: float, seed: int, updates: int = 300, lag: int = 4
 
     def watched(grads):
         norms.append(ln.training.clipping.global_norm(grads))
-        if CLIPS[clip] is not None:
-            CLIPS[clip](grads)
+        limit = CLIPS[clip]
+        if limit is not None:
+            limit(grads)
 
     losses = _recall_run(model, optimiser, np.random.default_rng(seed), 16, lag, updates, watched)
     final = float(np.mean(losses[-20:]))
@@ -313,7 +314,7 @@ def dropout_forward(model: Tagger, x: np.ndarray, kind: str, rate: float, rng: n
     T, B, _ = x.shape
     H = model.lstm.hidden_size
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    weights = [model.lstm.parameters[name] for name in names]
+    weights: Any = [model.lstm.parameters[name] for name in names]
     masks = np.ones((T, B, H), np.float32)
     if kind != "none":
         shape = (T, B, H) if "anew" in kind else (1, B, H)
@@ -323,7 +324,7 @@ def dropout_forward(model: Tagger, x: np.ndarray, kind: str, rate: float, rng: n
     caches, total = [], np.zeros((B, H), np.float32)
     for t in range(T):
         read = h * masks[t] if recurrent else h
-        _, h, c, cache = kernels.lstm_forward(np.ascontiguousarray(x[t : t + 1]), read, c, *weights, True)
+        _, h, c, cache = kernels.lstm_forward(np.ascontiguousarray(x[t : t + 1]), read, c, *weights, True)  # type: ignore[call-arg]
         caches.append(cache)
         total += (h if recurrent else h * masks[t]) / np.float32(T)  # the read-out sees the mean over time
     return model.dense(total), caches, (masks, recurrent)
