@@ -91,7 +91,8 @@ def explain(layer: RecurrentStack, shape: tuple[int, ...], *, measure: bool = Fa
     shape
         Shape of the input: (T, B, I), (B, T, I) with ``batch_first``, or (T, I).
     measure
-        Spend some hundredths of a second per layer on measuring. Kernels without vector tiles have no prediction.
+        Spend some hundredths of a second per layer on measuring, for which the machine should be idle. Kernels
+        without vector tiles have no prediction.
 
     Returns
     -------
