@@ -472,7 +472,7 @@ def untrained(kind: str, hidden: int, seed: int) -> Sequential:
     if kind == "LSTM":
         layer: Layer = LSTM(len(SYMBOLS), hidden, seed=seed)
     elif kind == "RNN":  # its step is one matrix product, which NumPy already does at full speed
-        layer = RNN(len(SYMBOLS), hidden, backend="reference", seed=seed)
+        layer = RNN(len(SYMBOLS), hidden, seed=seed)
     else:
         raise ValueError(f"kind: expected 'LSTM' or 'RNN', got {kind!r}")
     return character_model(layer, seed=seed + 1000)
