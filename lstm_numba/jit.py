@@ -19,8 +19,8 @@ import llvmlite
 import numba
 from numba.core import caching, config
 
-# Folders and modules no kernel can depend on: the test of the import rules makes sure that no kernel imports them.
-NOT_IN_KERNELS = ("teaching", "training", "forecasting", "plots.py", "datasets.py")
+# Folders and modules no kernel for the CPU can depend on: the test of the import rules makes sure of that.
+NOT_IN_KERNELS = ("teaching", "training", "forecasting", "gpu", "plots.py", "datasets.py", "tasks")
 
 
 def _package_stamp() -> str:

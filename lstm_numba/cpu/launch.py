@@ -76,8 +76,8 @@ class Kernel(CompiledFunction):
     """A function ``(plan, like, d, phase, part, member)`` that does one part of a phase for direction ``d``.
 
     ``plan`` points to the integers that :mod:`lstm_numba.cpu.plan` names, ``like`` is a null pointer that carries
-    the dtype, ``member`` says whose scratch memory may be used. ``tiles`` are the widths of tiles it calls; their addresses go
-    into the plan.
+    the dtype, ``member`` says whose scratch memory may be used. ``tiles`` are the widths of tiles it calls; their
+    addresses go into the plan.
     """
 
     def __init__(self, function: Callable, tiles: set[int]) -> None:
@@ -118,6 +118,13 @@ def _run_member(address, plan, member):
                 _call(address, plan, d, phase, part, member)
                 part = next_part(sync, members, phase)
     restore_denormals(before)
+
+
+@njit(error_model="numpy")
+def run_alone(address, plan):
+    """All phases of a plan in this thread, for one direction: no team, no waiting."""
+    for phase in range(get(plan, p.PHASES)):
+        _call(address, plan, 0, phase, 0, 0)
 
 
 @kernel()

@@ -1,6 +1,6 @@
 """The layer contract on the CPU: what happens between a layer's call and its kernel. See :mod:`lstm_numba.contract`.
 
-A call takes a :class:`_Job` of its layer (packed weights and work buffers, reused from call to call), fills in its plan
+A call takes a :class:`Job` of its layer (packed weights and work buffers, reused from call to call), fills in its plan
 and launches the kernel. A job in training is taken until ``layer_backward`` has used what it kept; calls of the same
 layer from several threads get jobs of their own.
 """
@@ -75,7 +75,7 @@ def _sort(lengths: np.ndarray, T: int) -> _Lengths:
     return _Lengths(order, ordered, offsets, t * B + order[b], t * B + b)
 
 
-class _Job:
+class Job:
     """Everything one call needs: a plan per pass and the memory behind it."""
 
     def __init__(self, cell: str, weights: LayerWeights, dtype: np.dtype) -> None:
@@ -235,10 +235,10 @@ class _Kept:
 
     __slots__ = ("job",)
 
-    def __init__(self, job: _Job) -> None:
-        self.job: _Job | None = job
+    def __init__(self, job: Job) -> None:
+        self.job: Job | None = job
 
-    def take(self) -> _Job:
+    def take(self) -> Job:
         """Use the job up."""
         job, self.job = self.job, None
         assert job is not None, "a cache serves one backward pass"
@@ -249,26 +249,26 @@ class _Kept:
             _put_back(self.job)
 
 
-def _take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> _Job:
+def _take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> Job:
     jobs = weights.scratch.get("cpu")
     if jobs is None:
         jobs = weights.scratch.setdefault("cpu", [])
     try:
         return jobs.pop()
     except IndexError:
-        return _Job(cell, weights, dtype)
+        return Job(cell, weights, dtype)
 
 
-def _put_back(job: _Job) -> None:
+def _put_back(job: Job) -> None:
     job.x = job.h = job.lengths = None
     job.weights.scratch["cpu"].append(job)
 
 
-def _sharing(job: _Job, T: int, B: int, threads: int) -> Sharing:
+def _sharing(job: Job, T: int, B: int, threads: int) -> Sharing:
     return choose_sharing(T, B, job.I, job.H, job.P, job.D, job.form.gates, job.blocks, threads)
 
 
-def _reserve(job: _Job, T: int, B: int) -> tuple[int, Sharing]:
+def _reserve(job: Job, T: int, B: int) -> tuple[int, Sharing]:
     """Threads for a call, to be released after it, and how they share the work."""
     if T * B * job.flops_per_row < SERIAL_FLOPS:
         return 1, ALONE
@@ -346,3 +346,10 @@ def layer_backward(cell, dy, dstate, cache, weights, grads):
         initial = [_unsort(part, lengths) for part in initial]
     _put_back(job)
     return dx, tuple(initial)
+
+
+def open_stream(cell, weights, batch_size):
+    """Return a stream over all layers: ``advance(x) -> y``, ``state``, ``bind()``, ``handle``."""
+    from lstm_numba.cpu.stream import CpuStream
+
+    return CpuStream(cell, weights, batch_size)

@@ -10,6 +10,7 @@ from lstm_numba import backend as backends
 from lstm_numba.contract import LayerWeights, Weights
 from lstm_numba.layers.initialisers import uniform_fan
 from lstm_numba.layers.layer import Layer
+from lstm_numba.layers.stream import Stream
 from lstm_numba.layers.validation import (
     as_real_array,
     check_flag,
@@ -95,6 +96,7 @@ class RecurrentStack(Layer, Generic[State]):
             for k in range(self.num_layers)
         ]
         self._saved: _Saved | None = None
+        self._kept: np.ndarray | None = None  # copy of the last input in training mode
         self._chosen: tuple[Any, list[ModuleType]] = (None, [])  # the last call's kernels, and for which problem
         self._zeros: tuple[int, Parts] = (-1, ())  # the zero state of one layer, and for which batch size
 
@@ -218,6 +220,35 @@ class RecurrentStack(Layer, Generic[State]):
                 dy = dy * saved.masks[k - 1]
         return self._write_sequence(dy, saved.batched), self._write_state(self._join(initial), saved.batched)
 
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Feed the layer one time step at a time, for real-time use.
+
+        Everything is allocated and packed here, so that a step costs little more than its arithmetic.
+
+        Parameters
+        ----------
+        batch_size
+            Number of sequences that advance together, B.
+
+        Returns
+        -------
+        Stream
+            With ``step(x_t)``, ``state``, ``reset()`` and ``handle``; always in inference mode.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional: its second direction needs the end of the sequence first.
+        """
+        batch_size = check_size("batch_size", batch_size)
+        if self.bidirectional:
+            raise ValueError(
+                "stream: expected a layer with bidirectional=False, got bidirectional=True; the second direction "
+                "starts from the last step, which a stream does not know"
+            )
+        kernels = self._kernels(1, batch_size, False)[0]
+        return Stream(kernels, self._cell, self._layer_weights, batch_size, self.dtype, self.input_size)
+
     def eval(self) -> Self:
         """Switch to inference mode: nothing is kept for ``backward`` and dropout is off. Returns the layer."""
         self._saved = None
@@ -281,7 +312,7 @@ class RecurrentStack(Layer, Generic[State]):
 
     def __getstate__(self) -> dict[str, Any]:
         # Modules can be neither pickled nor deep-copied, and saved activations belong to this object.
-        return self.__dict__ | {"_chosen": (None, []), "_saved": None}
+        return self.__dict__ | {"_chosen": (None, []), "_saved": None, "_kept": None}
 
     # -- shapes --------------------------------------------------------------------------------------------
 
@@ -305,8 +336,17 @@ class RecurrentStack(Layer, Generic[State]):
             array = array.transpose(1, 0, 2)
         if array.shape[0] == 0:
             raise ValueError(f"x: expected at least one time step, got shape {np.shape(x)} with T=0")
-        # backward must see the input as it was, even if the caller reuses the buffer
-        return (array.copy() if self.training else np.ascontiguousarray(array)), batched
+        return (self._keep(array) if self.training else np.ascontiguousarray(array)), batched
+
+    def _keep(self, x: np.ndarray) -> np.ndarray:
+        """Copy the input: backward must see it as it was, even if the caller reuses the buffer.
+
+        The memory of the last call's copy is used again, since only the last call can be taken back.
+        """
+        if self._kept is None or self._kept.shape != x.shape:
+            self._kept = np.empty(x.shape, self.dtype)
+        self._kept[...] = x
+        return self._kept
 
     def _read_gradient(self, dy: Any, T: int, B: int, batched: bool) -> np.ndarray:
         array = as_real_array("dy", dy, self.dtype, contiguous=False)

@@ -87,7 +87,7 @@ def test_state_from_another_layer_is_refused(lstm, x):
         ({"dropout": 0.5}, ValueError, "dropout: expected 0 with num_layers=1"),
         ({"dtype": "int32"}, ValueError, "dtype: expected one of 'float32', 'float64', got 'int32'"),
         ({"dtype": "no such"}, ValueError, "dtype: expected one of"),
-        ({"backend": "gpu"}, ValueError, "backend: expected one of 'reference', 'cpu', got 'gpu'"),
+        ({"backend": "gpu"}, ValueError, "backend: expected one of 'reference', 'cpu', 'cuda', got 'gpu'"),
     ],
 )
 def test_bad_arguments_are_named(arguments, error, message):
