@@ -22,7 +22,7 @@ STAMP := $(VENV)/.installed
 BOOK := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test test-package test-browser notebooks lint format bench serve lab package clean distclean
+.PHONY: help install book test test-package test-browser notebooks lint format bench test-gpu bench-gpu serve lab package clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null || \
@@ -67,6 +67,13 @@ format: $(STAMP) ## let ruff fix and format the code, and strip the notebooks
 
 bench: $(STAMP) ## time the kernels and write benchmarks/results/
 	$(PY) -m benchmarks
+
+test-gpu: $(STAMP) ## test the kernels on this machine's NVIDIA GPU; fails without one
+	LSTM_NUMBA_GPU=required $(PY) -m pytest tests/gpu/on_device
+	$(PY) -m pytest tests/layers tests/test_explain.py tests/test_gradcheck.py -k cuda
+
+bench-gpu: $(STAMP) ## time the kernels on this machine's NVIDIA GPU against cuDNN, into benchmarks/results/cuda.json
+	$(PY) -m benchmarks.cuda_speed
 
 serve: $(STAMP) ## show the built book in a browser (PORT=8000)
 	@test -f $(BOOK) || { echo "No built book: 'make book' first."; exit 1; }

@@ -48,6 +48,22 @@ def _plain(problem: Problem) -> bool:
     return problem.P == problem.H and not problem.lengths
 
 
+# Which family serves a problem depends on the chip as well: lstm_numba.gpu.plan decides, when it is asked.
+_GPU_FAMILIES = {
+    "block": "one block of threads per 8 or 16 sequences keeps the recurrent weights in registers for all steps",
+    "cluster": "a cluster of blocks per 8 or 16 sequences keeps the recurrent weights in registers and exchanges h "
+    "through distributed shared memory (compute capability 9.0)",
+    "grid": "blocks resident on the whole chip keep the recurrent weights in registers and exchange h through global "
+    "memory, with counters as barriers",
+    "steps": "one launch per time step: for float64, for chips before 8.0, and for more units than the registers of "
+    "the chip hold",
+}
+
+
+def _served_by(family: str) -> Callable[[Problem], bool]:
+    return lambda problem: import_module("lstm_numba.gpu.plan").family_of(problem) == family
+
+
 ROUTES: tuple[Route, ...] = (
     *(
         Route(
@@ -59,21 +75,36 @@ ROUTES: tuple[Route, ...] = (
         )
         for cell in CELLS
     ),
-    Route(
-        cell="lstm",
-        backend="cpu",
-        kernel="tiled",
-        module="lstm_numba.cpu.adapter",
-        reason="matrix products and gates in vector registers, sequences shared out between threads",
-        serves=lambda problem: problem.H >= 4 and _plain(problem),
+    *(
+        Route(
+            cell=cell,
+            backend="cpu",
+            kernel="tiled",
+            module="lstm_numba.cpu.recurrent",
+            reason="matrix products and gates in vector registers, sequences or units shared out between threads",
+        )
+        for cell in CELLS
+        if cell != "gru_reset_before"
+    ),
+    *(
+        Route(
+            cell=cell,
+            backend="cuda",
+            kernel=family,
+            module="lstm_numba.gpu.layer",
+            reason=reason,
+            serves=_served_by(family),
+        )
+        for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+        for family, reason in _GPU_FAMILIES.items()
     ),
     Route(
-        cell="lstm",
+        cell="gru_reset_before",
         backend="cpu",
-        kernel="batch-scan",
-        module="lstm_numba.cpu.adapter",
-        reason="plain compiled loops: with fewer than 4 units, vector registers would be mostly padding",
-        serves=_plain,
+        kernel="loops",
+        module="lstm_numba.cpu.gru_reset_before",
+        reason="plain compiled loops, sequences shared out between threads: with the reset gate before the recurrent "
+        "product a step has two products, one after the other, and the tiled kernel's driver has one",
     ),
 )
 

@@ -26,7 +26,22 @@ def has_route(layer, lengths=None):
     return True
 
 
-@pytest.fixture(params=BACKENDS)
+def gpu_is_there():
+    """Whether kernels can run on a GPU of this machine."""
+    from lstm_numba.gpu.device import CudaMissing, require_gpu
+
+    try:
+        require_gpu()
+    except CudaMissing:
+        return False
+    return True
+
+
+# Without a GPU the backend "cuda" is tested in tests/gpu only, on the emulator, which is too slow for every test.
+TESTED_BACKENDS = tuple(name for name in BACKENDS if name != "cuda" or gpu_is_there())
+
+
+@pytest.fixture(params=TESTED_BACKENDS)
 def backend(request):
     return request.param
 

@@ -31,8 +31,28 @@ ALLOWED = {
         "lstm_numba.jit",
         "lstm_numba.variants",
     },
+    "historic": {
+        "numpy",
+        "numba",
+        "llvmlite",
+        "lstm_numba.cells",
+        "lstm_numba.elementary",
+        "lstm_numba.jit",
+    },
     "layers": {"numpy", "lstm_numba.backend", "lstm_numba.contract", "lstm_numba.variants"},
+    "warmup": {"numpy", "lstm_numba.layers"},
     "explain": {"lstm_numba.backend", "lstm_numba.layers"},
+    "gpu": {
+        "numpy",
+        "numba",
+        "llvmlite",
+        "greenlet",
+        "numba_cuda",
+        "cuda",
+        "lstm_numba.cells",
+        "lstm_numba.contract",
+        "lstm_numba.elementary",
+    },
     "gradcheck": {"numpy", "lstm_numba.layers"},
     "training": {"numpy", "tqdm"},
     "datasets": {"numpy", "pandas"},
@@ -46,10 +66,11 @@ ALLOWED = {
         "lstm_numba.gradcheck",
         "lstm_numba.layers",
         "lstm_numba.training",
+        "lstm_numba.warmup",
     },
 }
 NOBODY_IMPORTS = {"lstm_numba.plots", "lstm_numba.teaching"}
-LAZY_ONLY = {"tqdm", "pandas", "sktime", "sklearn", "matplotlib", "IPython", "torch"}
+LAZY_ONLY = {"greenlet", "tqdm", "pandas", "sktime", "sklearn", "matplotlib", "IPython", "torch"}
 
 
 def module_name(path: Path) -> str:
@@ -116,12 +137,13 @@ def test_nobody_imports_plots_or_teaching(path):
 def test_what_the_cache_key_leaves_out_is_out_of_the_kernels_reach():
     """Modules with kernels, and all they may import, must be in the key of the disk cache."""
     left_out = {name.removesuffix(".py") for name in NOT_IN_KERNELS}
+    compiled = {"cells", "elementary", "cpu", "contract", "historic", "jit"}
     compiled = {"cells", "elementary", "cpu", "contract", "jit", "variants"}
     for path in MODULES:
         reached = {name.removeprefix("lstm_numba.").split(".")[0] for name in imports_of(path)}
         if part_of(module_name(path)) in compiled:
             assert not reached & left_out, path
-        elif part_of(module_name(path)) in left_out - {"teaching", "plots"}:
+        elif part_of(module_name(path)) in left_out - {"teaching", "plots", "gpu"}:
             assert not reached & {"numba", "jit"}, path
 
 
@@ -143,6 +165,11 @@ def test_a_forbidden_import_is_found(tmp_path, monkeypatch, part, source, bad):
     path.parent.mkdir(exist_ok=True)
     path.write_text(source)
     assert violations(path) == bad
+
+
+def test_no_module_is_taken_for_one_of_numba_cuda():
+    """numba-cuda's import hook looks for "numba.cuda" anywhere in a name, and calls itself for ever if it is ours."""
+    assert not [path for path in MODULES if "numba.cuda" in f"lstm_numba.{module_name(path)}"]
 
 
 def test_import_needs_numpy_and_numba_only():

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import lstm_numba as ln
-from lstm_numba.backend import BACKENDS
 from lstm_numba.gradcheck import relative_error
-from tests.conftest import TOLERANCE, has_route
+from tests.conftest import TESTED_BACKENDS, TOLERANCE, has_route
 
 
 def strided(array, how):
@@ -60,7 +59,7 @@ def as_state(parts):
 SERVED = [
     (kind, backend)
     for kind, (our_class, _, special) in KINDS.items()
-    for backend in BACKENDS
+    for backend in TESTED_BACKENDS
     if has_route(our_class(3, 4, **special, backend=backend))
 ]
 

@@ -1,0 +1,240 @@
+"""Our GPU kernels against ``torch.nn.LSTM`` (cuDNN) on one NVIDIA GPU, in under eight minutes.
+
+    make bench-gpu                                # or: python -m benchmarks.cuda_speed
+    python -m benchmarks.cuda_speed --minutes 2   # the most important shapes only
+
+Writes benchmarks/results/cuda.json; chapter 5.4 of the book shows it when it is there. Times are CUDA events on the
+default stream, medians over rounds in which all candidates take turns. Nothing is timed before its output is right.
+Written on a machine without a GPU: the flow has been tested with the emulator, the numbers are for you to make.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.provenance import provenance
+from lstm_numba.contract import Weights
+from lstm_numba.gpu.binding import Kernel
+from lstm_numba.gpu.device import Device, GpuDevice, require_gpu, use_device
+from lstm_numba.gpu.layer import layer_backward, layer_forward
+from lstm_numba.gpu.plan import PRECISIONS, plan, precision
+
+RESULT = Path(__file__).parent / "results" / "cuda.json"
+
+# T, B, H with I = H. The anchor of the literature first, then small to large, so that a short run has the best part.
+SHAPES = [
+    (1024, 16, 768),
+    *((256, B, H) for H in (32, 64, 128, 256, 512, 1024) for B in (1, 8, 32, 64)),
+    *((T, 16, H) for T in (64, 1024) for H in (64, 256, 512)),
+    *((64, 256, H) for H in (64, 256, 1024)),
+]
+ROUNDS = 9
+TOLERANCE = {"float32": 1e-4, "tf32": 2e-2}
+
+
+def _timed_launches(base: type) -> type:
+    """A device that also takes the time of the recurrent kernels alone."""
+
+    class Timed(base):  # type: ignore[misc, valid-type]
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.clock: Callable[[], Any] | None = None
+            self.marks: list[tuple[Any, Any]] = []
+
+        def launch(self, kernel: Kernel, blocks: int, *arguments: Any) -> None:
+            recurrent = self.clock is not None and kernel.stand_in is None
+            start = self.clock() if recurrent else None
+            super().launch(kernel, blocks, *arguments)
+            if recurrent:
+                self.marks.append((start, self.clock()))
+
+    return Timed
+
+
+class CudaEvents:
+    """Marks on the GPU's default stream."""
+
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+
+    def mark(self) -> Any:
+        event = self._torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def microseconds(self, start: Any, end: Any) -> float:
+        end.synchronize()
+        return start.elapsed_time(end) * 1e3
+
+
+class WallClock:
+    """The same for arrays on the host, to test this program without a GPU."""
+
+    def mark(self) -> float:
+        return time.perf_counter()
+
+    def microseconds(self, start: float, end: float) -> float:
+        return (end - start) * 1e6
+
+
+def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> dict[str, dict[str, Callable[[], Any]]]:
+    """Calls by name: forward for inference, and forward with backward; each returns y as it is."""
+    rng = np.random.default_rng(seed)
+    x = torch.as_tensor(rng.normal(size=(T, B, H)).astype(np.float32), device=where)
+    dy = torch.as_tensor(rng.normal(size=(T, B, H)).astype(np.float32), device=where)
+    module = torch.nn.LSTM(H, H).to(where)
+    give = (lambda part: part) if where == "cuda" else (lambda part: part.numpy())
+    weights = (Weights(*(give(parameter.detach().clone()) for parameter in module.parameters()), None),)
+    zeros = give(torch.zeros(1, B, H, device=where))
+    ours_x, ours_dy = give(x), give(dy)
+
+    def ours_forward(name: str) -> Any:
+        with precision(name):
+            return layer_forward("lstm", ours_x, (zeros, zeros), weights, None, False)[0]
+
+    def ours_training(name: str) -> Any:
+        with precision(name):
+            y, _, cache = layer_forward("lstm", ours_x, (zeros, zeros), weights, None, True)
+            layer_backward("lstm", ours_dy, (zeros, zeros), cache, weights)
+        return y
+
+    def torch_forward(layer: Any, given: Any, tf32: bool) -> Any:
+        torch.backends.cudnn.allow_tf32 = tf32
+        with torch.no_grad():
+            return layer(given)[0]
+
+    def torch_training(layer: Any, given: Any, gradient: Any, tf32: bool) -> Any:
+        torch.backends.cudnn.allow_tf32 = tf32
+        layer.zero_grad()
+        leaf = given.detach().requires_grad_()
+        y, _ = layer(leaf)
+        y.backward(gradient)
+        return y.detach()
+
+    calls: dict[str, dict[str, Callable[[], Any]]] = {}
+    for name in PRECISIONS:
+        calls[f"ours {name}"] = {
+            "forward": lambda name=name: ours_forward(name),
+            "training": lambda name=name: ours_training(name),
+        }
+        tf32 = name == "tf32"
+        calls[f"cudnn {name}"] = {
+            "forward": lambda tf32=tf32: torch_forward(module, x, tf32),
+            "training": lambda tf32=tf32: torch_training(module, x, dy, tf32),
+        }
+    if where == "cuda":
+        for name in ("float16", "bfloat16"):
+            kind = getattr(torch, name)
+            half = torch.nn.LSTM(H, H).to(where).to(kind)
+            half.load_state_dict(module.state_dict())
+            half.flatten_parameters()
+            half_x, half_dy = x.to(kind), dy.to(kind)
+            calls[f"cudnn {name}"] = {
+                "forward": lambda half=half, half_x=half_x: torch_forward(half, half_x, True),
+                "training": lambda half=half, a=half_x, b=half_dy: torch_training(half, a, b, True),
+            }
+    return calls
+
+
+def _check(torch: Any, where: str, calls: dict[str, dict[str, Callable[[], Any]]]) -> None:
+    expected = calls["cudnn float32"]["forward"]().float().cpu().numpy()
+    for name in PRECISIONS:
+        for way in ("forward", "training"):
+            found = torch.as_tensor(calls[f"ours {name}"][way](), device=where).cpu().numpy()
+            worst = float(np.abs(found - expected).max())
+            if not worst < TOLERANCE[name]:
+                raise AssertionError(f"ours {name}, {way}: differs from cuDNN by {worst:.1e}")
+
+
+def measure(
+    torch: Any, where: str, device: Any, clock: Any, shape: tuple[int, int, int], rounds: int, seed: int
+) -> dict:
+    """Time one shape; microseconds per call and, for our recurrent kernels alone, per step."""
+    T, B, H = shape
+    calls = _candidates(torch, where, T, B, H, seed)
+    _check(torch, where, calls)
+    row: dict[str, Any] = {"T": T, "B": B, "I": H, "H": H, "us": {}, "kernel_us_per_step": {}}
+    row["family"] = plan("lstm", H, B, "float32", device.chip).family
+    for way in ("forward", "training"):
+        samples: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(rounds):
+            for name, ways in calls.items():
+                start = clock.mark()
+                ways[way]()
+                samples[name].append(clock.microseconds(start, clock.mark()))
+        for name, taken in samples.items():
+            row["us"].setdefault(name, {})[way] = statistics.median(taken)
+        for name in PRECISIONS:  # apart from the rounds above: the marks in between cost time
+            alone = []
+            for _ in range(rounds):
+                device.clock, device.marks = clock.mark, []
+                calls[f"ours {name}"][way]()
+                device.clock = None
+                alone.append(sum(clock.microseconds(*pair) for pair in device.marks) / T)
+            row["kernel_us_per_step"].setdefault(name, {})[way] = statistics.median(alone)
+    return row
+
+
+def run(
+    out: Path, torch: Any, where: str, device: Device, clock: Any, shapes: list[tuple[int, int, int]], seconds: float,
+    rounds: int = ROUNDS, seed: int = 0, hardware: str = "",
+) -> dict:  # fmt: skip
+    """Measure shapes until the time is over, and write what there is after each of them."""
+    end = time.monotonic() + seconds
+    result: dict[str, Any] = {
+        "provenance": provenance(seed) | {"gpu": hardware},
+        "rows": [],
+        "failed": [],
+        "not_reached": [list(shape) for shape in shapes],
+    }
+    with use_device(device):
+        for shape in shapes:
+            if time.monotonic() > end:
+                break
+            result["not_reached"].remove(list(shape))
+            try:
+                row = measure(torch, where, device, clock, shape, rounds, seed)
+            except Exception as problem:  # one bad shape must not cost the rest of somebody's ten minutes
+                result["failed"].append({"shape": list(shape), "error": f"{type(problem).__name__}: {problem}"[:500]})
+                print(shape, result["failed"][-1]["error"], flush=True)
+            else:
+                result["rows"].append(row)
+                _print(row)
+            out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _print(row: dict) -> None:
+    print(f"T={row['T']} B={row['B']} H={row['H']} ({row['family']})")
+    for name, ways in row["us"].items():
+        per_step = {way: taken / row["T"] for way, taken in ways.items()}
+        alone = row["kernel_us_per_step"].get(name.removeprefix("ours "), {})
+        kernel = f"   kernels alone {alone['forward']:.2f} / {alone['training']:.2f}" if name.startswith("ours") else ""
+        print(f"  {name:<16} us/step {per_step['forward']:8.2f} / {per_step['training']:8.2f}{kernel}", flush=True)
+
+
+def main() -> None:
+    """Measure on the current GPU."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=7.0, help="when to stop starting new shapes")
+    arguments = parser.parse_args()
+    require_gpu()
+    import torch
+
+    if not torch.cuda.is_available():
+        raise SystemExit("PyTorch sees no GPU: install a CUDA build of it")
+    device = _timed_launches(GpuDevice)()
+    hardware = torch.cuda.get_device_name()
+    print(f"{hardware}, cuDNN {torch.backends.cudnn.version()}, PyTorch {torch.__version__}")
+    run(RESULT, torch, "cuda", device, CudaEvents(torch), SHAPES, 60 * arguments.minutes, hardware=hardware)
+    print(f"stored in {RESULT}")
+
+
+if __name__ == "__main__":
+    main()

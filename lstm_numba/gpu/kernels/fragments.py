@@ -1,0 +1,71 @@
+"""Products of small matrix tiles on tensor cores, in TF32 or, from three TF32 products, in float32.
+
+TF32 keeps 11 bits of each factor. Splitting a factor into ``high + low``, both TF32, keeps 22, and
+``high high + high low + low high`` is then as good as a float32 product (the ``low low`` part is below its rounding).
+The recurrent weights stay in registers as float32 values; their two parts are recomputed at every use (``to_tf32_here``
+keeps the compiler from doing it once before the loop), because that is cheap and twice the registers are not there.
+"""
+
+from lstm_numba.gpu.binding import DeviceFunction, device
+from lstm_numba.gpu.ptx import bits_float, float_bits, mma_tf32, to_tf32, to_tf32_here
+
+PRECISIONS = ("float32", "tf32")
+
+
+@device
+def rounded(x):
+    """``x`` rounded to TF32."""
+    return bits_float(to_tf32(x))
+
+
+@device
+def unchanged(x):
+    """A weight as it is: it will be split at each use."""
+    return x
+
+
+@device
+def weights_left_tf32(w0, w1, w2, w3, x0, x1, d0, d1, d2, d3):
+    """(16, 8) tile of weights, already rounded, times (8, 8) tile of numbers, added to ``d``."""
+    return mma_tf32(
+        float_bits(w0), float_bits(w1), float_bits(w2), float_bits(w3), to_tf32(x0), to_tf32(x1), d0, d1, d2, d3
+    )
+
+
+@device
+def weights_left_float32(w0, w1, w2, w3, x0, x1, d0, d1, d2, d3):
+    """The same in float32 precision: the small products first."""
+    a0, a1, a2, a3 = to_tf32_here(w0), to_tf32_here(w1), to_tf32_here(w2), to_tf32_here(w3)
+    b0, b1 = to_tf32(x0), to_tf32(x1)
+    l0, l1 = to_tf32(x0 - bits_float(b0)), to_tf32(x1 - bits_float(b1))
+    d = mma_tf32(a0, a1, a2, a3, l0, l1, d0, d1, d2, d3)
+    m0, m1 = to_tf32(w0 - bits_float(a0)), to_tf32(w1 - bits_float(a1))
+    m2, m3 = to_tf32(w2 - bits_float(a2)), to_tf32(w3 - bits_float(a3))
+    d = mma_tf32(m0, m1, m2, m3, b0, b1, d[0], d[1], d[2], d[3])
+    return mma_tf32(a0, a1, a2, a3, b0, b1, d[0], d[1], d[2], d[3])
+
+
+@device
+def weights_right_tf32(x0, x1, x2, x3, w0, w1, d0, d1, d2, d3):
+    """(16, 8) tile of numbers times (8, 8) tile of weights, already rounded, added to ``d``."""
+    return mma_tf32(to_tf32(x0), to_tf32(x1), to_tf32(x2), to_tf32(x3), float_bits(w0), float_bits(w1), d0, d1, d2, d3)
+
+
+@device
+def weights_right_float32(x0, x1, x2, x3, w0, w1, d0, d1, d2, d3):
+    """The same in float32 precision."""
+    a0, a1, a2, a3 = to_tf32(x0), to_tf32(x1), to_tf32(x2), to_tf32(x3)
+    b0, b1 = to_tf32_here(w0), to_tf32_here(w1)
+    l0, l1 = to_tf32(w0 - bits_float(b0)), to_tf32(w1 - bits_float(b1))
+    d = mma_tf32(a0, a1, a2, a3, l0, l1, d0, d1, d2, d3)
+    m0, m1 = to_tf32(x0 - bits_float(a0)), to_tf32(x1 - bits_float(a1))
+    m2, m3 = to_tf32(x2 - bits_float(a2)), to_tf32(x3 - bits_float(a3))
+    d = mma_tf32(m0, m1, m2, m3, b0, b1, d[0], d[1], d[2], d[3])
+    return mma_tf32(a0, a1, a2, a3, b0, b1, d[0], d[1], d[2], d[3])
+
+
+def tools(precision: str) -> tuple[DeviceFunction, DeviceFunction, DeviceFunction]:
+    """Return ``keep`` (what a weight register holds), the product with weights on the left, and on the right."""
+    if precision == "tf32":
+        return rounded, weights_left_tf32, weights_right_tf32
+    return unchanged, weights_left_float32, weights_right_float32

@@ -1,0 +1,283 @@
+"""The contract of :mod:`lstm_numba.contract` on a GPU: everything around the recurrent kernels.
+
+One pass is: weights to their slots, one matrix product for the input part of all steps, the recurrent kernel of each
+direction, results to their places. The way back mirrors it, with two matrix products for the weight gradients.
+
+Arrays may be NumPy arrays, which are copied to the device and back, or lie on the device already
+(``__cuda_array_interface__`` or ``__dlpack__``), which is used as it is; results are then Numba device arrays.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lstm_numba.contract import Weights
+from lstm_numba.gpu.cells import Cell
+from lstm_numba.gpu.cells import cell as cell_named
+from lstm_numba.gpu.device import Device, current, is_on_device
+from lstm_numba.gpu.kernels import dense, steps
+from lstm_numba.gpu.kernels.grid import COUNTER_PITCH
+from lstm_numba.gpu.plan import Plan, plan
+
+
+@dataclass
+class _Direction:
+    """What one direction keeps for the way back."""
+
+    W: Any  # (Hp, 4, I) input weights by unit and slot
+    R: Any  # (Hp, 4, Hp) recurrent weights
+    hs: Any  # (T + 1, B, Hp)
+    cs: Any  # (T + 1, B, Hp)
+    saved: Any  # (T, B, Hp, 4)
+
+
+@dataclass
+class _Cache:
+    x: Any
+    lengths: Any
+    plan: Plan
+    host: bool
+    directions: list[_Direction]
+
+
+class _Run:
+    """Launches with the bookkeeping that every one of them needs."""
+
+    def __init__(self, device: Device, cell: Cell, dtype: str) -> None:
+        self.device, self.cell, self.dtype = device, cell, dtype
+        self.none = device.zeros((1,), dtype)
+
+    def empty(self, *shape: int) -> Any:
+        return self.device.empty(shape, self.dtype)
+
+    def spread(self, kernel: Any, size: int, *arguments: Any) -> None:
+        """Launch a kernel with one thread per element."""
+        self.device.launch(kernel, -(-size // dense.COPY_THREADS), *arguments)
+
+    def matmul(self, A: Any, a: tuple[int, int], B: Any, b: tuple[int, int], M: int, N: int, K: int,
+               bias: Any = None) -> Any:  # fmt: skip
+        """``A @ B`` for flat arrays with (row, column) strides; returns a flat (M * N) array."""
+        tiles = -(-M // dense.TILE) * -(-N // dense.TILE)
+        # Few tiles and a long product leave most of the chip idle: cut the product into parts.
+        parts = 1 if bias is not None else max(1, min(2 * self.device.chip.multiprocessors // tiles, K // 512))
+        length = -(-K // (parts * dense.DEPTH)) * dense.DEPTH
+        parts = -(-K // length)
+        C = self.empty(parts * M * N)
+        self.device.launch(
+            dense.matmul(self.dtype), tiles * parts, A, *a, B, *b, self.none if bias is None else bias,
+            bias is not None, C, M, N, K, length,
+        )  # fmt: skip
+        if parts == 1:
+            return C
+        total = self.empty(M * N)
+        self.spread(dense.sum_parts(self.dtype), M * N, C, total, parts, M * N)
+        return total
+
+    def pack(self, W: Any, slots: tuple[int, ...], H: int, K: int, padded: int, padded_k: int) -> Any:
+        gates = [slots.index(slot) if slot in slots else -1 for slot in range(4)]
+        packed = self.empty(padded, 4, padded_k)
+        size = padded * 4 * padded_k
+        self.spread(dense.pack(self.dtype), size, _flat(W), _flat(packed), H, K, padded_k, size, *gates)
+        return packed
+
+    def unpack(self, packed: Any, slots: tuple[int, ...], H: int, K: int, padded_k: int, shape: tuple[int, ...]) -> Any:
+        W = self.empty(*shape)
+        size = len(slots) * H * K
+        places = [*slots, *(0,) * (4 - len(slots))]
+        self.spread(dense.unpack(self.dtype), size, packed, _flat(W), H, K, padded_k, size, *places)
+        return W
+
+    def copy(self, source: Any, first: int, pitch: int, columns: int, target: Any, target_first: int, target_pitch: int,
+             width: int, rows: int, lengths: Any, B: int, masked: bool = False) -> None:  # fmt: skip
+        size = rows * width
+        self.spread(
+            dense.copy_rows(self.dtype), size, _flat(source), first, pitch, columns, _flat(target), target_first,
+            target_pitch, width, size, lengths, B, masked,
+        )  # fmt: skip
+
+
+def _flat(array: Any) -> Any:
+    return array.reshape(array.size)
+
+
+def layer_forward(
+    cell: str, x: Any, state: tuple, weights: tuple[Weights, ...], lengths: Any, training: bool
+) -> tuple[Any, tuple, Any]:
+    """Run one layer; see :mod:`lstm_numba.contract`."""
+    device = current()
+    T, B, _ = x.shape
+    D, _, H = state[0].shape
+    host = not is_on_device(x)
+    x_device = device.upload(x)
+    dtype = str(np.dtype(x_device.dtype))
+    run = _Run(device, cell_named(cell, dtype), dtype)
+    chosen = plan(cell, H, B, dtype, device.chip)
+    if B == 0:
+        states = tuple(np.zeros(part.shape, dtype) for part in state)
+        return np.zeros((T, 0, D * H), dtype), states, (x.shape, D) if training else None
+    steps_of = device.upload(np.full(B, T, np.int32) if lengths is None else np.asarray(lengths, np.int32))
+    states = [device.upload(part) for part in state]
+    y = run.empty(T, B, D * H)
+    finals = [run.empty(D, B, H) for _ in state]
+    directions = []
+    for d, part in enumerate(weights):
+        kept, carry = _forward(run, chosen, d, D, x_device, states, part, steps_of, training)
+        last, first_written = (T, 1) if d == 0 else (0, 0)
+        Hp = chosen.H
+        run.copy(kept.hs, first_written * B * Hp, Hp, H, y, d * H, D * H, H, T * B, steps_of, B, masked=True)
+        run.copy(kept.hs, last * B * Hp, Hp, H, finals[0], d * B * H, H, H, B, steps_of, B)
+        if len(state) == 2:
+            run.copy(carry, 0, Hp, H, finals[1], d * B * H, H, H, B, steps_of, B)
+        directions.append(kept)
+    cache = _Cache(x_device, steps_of, chosen, host, directions) if training else None
+    if host:
+        return device.download(y), tuple(device.download(final) for final in finals), cache
+    return y, tuple(finals), cache
+
+
+def _forward(
+    run: _Run, chosen: Plan, d: int, D: int, x: Any, states: list, weights: Weights, lengths: Any, training: bool
+) -> tuple[_Direction, Any]:
+    device, spec = run.device, run.cell
+    T, B, I = x.shape
+    H, Hp = states[0].shape[2], chosen.H
+    W = run.pack(device.upload(weights.W_ih), spec.input_slots, H, I, Hp, I)
+    R = run.pack(device.upload(weights.W_hh), spec.hidden_slots, H, H, Hp, Hp)
+    bias = None
+    if weights.b_ih is not None:
+        bias = _flat(run.pack(device.upload(weights.b_ih), spec.input_slots, H, 1, Hp, 1))
+        hidden_bias = _flat(run.pack(device.upload(weights.b_hh), spec.hidden_slots, H, 1, Hp, 1))
+        run.spread(dense.add(run.dtype), 4 * Hp, hidden_bias, bias, 4 * Hp)
+    gx = run.matmul(_flat(x), (I, 1), _flat(W), (1, I), T * B, 4 * Hp, I, bias).reshape(T, B, Hp, 4)
+    h0, carry = run.empty(B, Hp), run.empty(B, Hp)
+    run.copy(states[0], d * B * H, H, H, h0, 0, Hp, Hp, B, lengths, B)
+    run.copy(states[-1], d * B * H, H, H, carry, 0, Hp, Hp, B, lengths, B)
+    hs = run.empty(T + 1, B, Hp)
+    cs = run.empty(T + 1, B, Hp) if training else run.empty(1, 1, 1)
+    saved = run.empty(T, B, Hp, 4) if training else run.empty(1, 1, 1, 1)
+    if chosen.family == "steps":
+        start = T if d else 0
+        run.copy(h0, 0, Hp, Hp, hs, start * B * Hp, Hp, Hp, B, lengths, B)
+        if training:
+            run.copy(carry, 0, Hp, Hp, cs, start * B * Hp, Hp, Hp, B, lengths, B)
+        blocks = -(-Hp // steps.TILE) * -(-B // steps.TILE)
+        for t in reversed(range(T)) if d else range(T):
+            before, after = (t + 1, t) if d else (t, t + 1)
+            device.launch(
+                chosen.forward, blocks, gx, R, lengths, carry, hs, cs, saved, B, Hp, t, before, after, training
+            )
+    elif chosen.family == "grid":
+        final = run.empty(B, Hp)
+        for first, teams in _chunks(B, chosen.forward.rows, chosen.teams):
+            counters = device.zeros((teams * COUNTER_PITCH,), np.uint32)
+            device.launch(
+                chosen.forward, teams * chosen.forward_blocks, gx, R, h0, carry, lengths, hs, cs, saved, final,
+                counters, T, B, first, d, training,
+            )  # fmt: skip
+        carry = final
+    else:
+        final = run.empty(B, Hp)
+        blocks = -(-B // chosen.forward.rows) * chosen.forward_blocks
+        device.launch(
+            chosen.forward, blocks, gx, R, h0, carry, lengths, hs, cs, saved, final, T, B, d, training
+        )  # fmt: skip
+        carry = final
+    return _Direction(W, R, hs, cs, saved), carry
+
+
+def _chunks(B: int, rows: int, teams: int) -> list[tuple[int, int]]:
+    """First sequence and number of teams of each launch, so that all its blocks are resident at once."""
+    return [(first, min(teams, -(-(B - first) // rows))) for first in range(0, B, teams * rows)]
+
+
+def layer_backward(
+    cell: str, dy: Any, dstate: tuple, cache: Any, weights: tuple[Weights, ...]
+) -> tuple[Any, tuple, tuple[Weights, ...]]:
+    """Take one layer back; see :mod:`lstm_numba.contract`."""
+    if isinstance(cache, tuple):  # an empty batch
+        shape, _ = cache
+        zeros = tuple(Weights(*(None if part is None else np.zeros_like(part) for part in w)) for w in weights)
+        return np.zeros(shape, dy.dtype), tuple(np.zeros_like(part) for part in dstate), zeros
+    device = current()
+    T, B, I = cache.x.shape
+    D, _, H = dstate[0].shape
+    dtype = str(np.dtype(cache.x.dtype))
+    run = _Run(device, cell_named(cell, dtype), dtype)
+    dy_device = device.upload(dy)
+    dstates = [device.upload(part) for part in dstate]
+    initial = [run.empty(D, B, H) for _ in dstate]
+    dx = None
+    grads = []
+    for d, (kept, part) in enumerate(zip(cache.directions, weights, strict=True)):
+        share, grad = _backward(run, cache, d, D, kept, dy_device, dstates, initial, part)
+        if dx is None:
+            dx = share
+        else:
+            run.spread(dense.add(dtype), T * B * I, share, dx, T * B * I)
+        grads.append(grad)
+    dx = dx.reshape(T, B, I)  # type: ignore[union-attr]
+    if not cache.host:
+        return dx, tuple(initial), tuple(grads)
+    on_host = tuple(Weights(*(None if g is None else device.download(g) for g in grad)) for grad in grads)
+    return device.download(dx), tuple(device.download(part) for part in initial), on_host
+
+
+def _backward(
+    run: _Run, cache: _Cache, d: int, D: int, kept: _Direction, dy: Any, dstates: list, initial: list, weights: Weights
+) -> tuple[Any, Weights]:
+    device, spec, chosen, lengths = run.device, run.cell, cache.plan, cache.lengths
+    T, B, I = cache.x.shape
+    H, Hp = dstates[0].shape[2], chosen.H
+    dy_d = run.empty(T, B, Hp)
+    run.copy(dy, d * H, D * H, H, dy_d, 0, Hp, Hp, T * B, lengths, B, masked=True)
+    dh, dcarry = run.empty(B, Hp), device.zeros((B, Hp), run.dtype)
+    run.copy(dstates[0], d * B * H, H, H, dh, 0, Hp, Hp, B, lengths, B)
+    if spec.carries_cell_state:
+        run.copy(dstates[1], d * B * H, H, H, dcarry, 0, Hp, Hp, B, lengths, B)
+    dgx = run.empty(T, B, Hp, 4)
+    if chosen.family == "steps":
+        blocks = -(-Hp // steps.TILE) * -(-B // steps.TILE)
+        order = list(range(T)) if d else list(reversed(range(T)))
+        for later, t in zip([-1, *order], [*order, -1], strict=True):
+            before, after = (t + 1, t) if d else (t, t + 1)
+            device.launch(
+                chosen.backward, blocks, kept.saved, kept.cs, kept.R, dy_d, lengths, dgx, dh, dcarry, B, Hp, later, t,
+                before, after,
+            )  # fmt: skip
+    else:
+        dh_n, dcarry_n, dh, dcarry = dh, dcarry, run.empty(B, Hp), run.empty(B, Hp)
+        arrays = (kept.saved, kept.cs, kept.R, dy_d, dh_n, dcarry_n, lengths, dgx, dh, dcarry)
+        if chosen.family == "grid":
+            for first, teams in _chunks(B, chosen.backward.rows, chosen.teams):
+                counters = device.zeros((teams * COUNTER_PITCH,), np.uint32)
+                device.launch(chosen.backward, teams * chosen.backward_blocks, *arrays, counters, T, B, first, d)
+        else:
+            blocks = -(-B // chosen.backward.rows) * chosen.backward_blocks
+            device.launch(chosen.backward, blocks, *arrays, T, B, d)
+    if spec.carries_cell_state:
+        run.copy(dcarry, 0, Hp, H, initial[1], d * B * H, H, H, B, lengths, B)
+    else:  # the direct path of h and the one through the weights end at the same state
+        run.spread(dense.add(run.dtype), B * Hp, _flat(dcarry), _flat(dh), B * Hp)
+    run.copy(dh, 0, Hp, H, initial[0], d * B * H, H, H, B, lengths, B)
+
+    rows, lines = T * B, 4 * Hp
+    flat = _flat(dgx)
+    dx = run.matmul(flat, (lines, 1), _flat(kept.W), (I, 1), rows, I, lines)
+    dW = run.matmul(flat, (1, lines), _flat(cache.x), (I, 1), lines, I, rows)
+    before = kept.hs[1:] if d else kept.hs[:T]  # the state each step started from
+    dR = run.matmul(flat, (1, lines), _flat(before), (Hp, 1), lines, Hp, rows)
+    gates = spec.gates * H
+    db_ih = db_hh = None
+    if weights.b_ih is not None:
+        one = device.upload(np.ones(1, run.dtype))
+        db = run.matmul(flat, (1, lines), one, (0, 0), lines, 1, rows)
+        db_ih = run.unpack(db, spec.input_slots, H, 1, 1, (gates,))
+        db_hh = run.unpack(db, spec.hidden_slots, H, 1, 1, (gates,))
+    return dx, Weights(
+        run.unpack(dW, spec.input_slots, H, I, I, (gates, I)),
+        run.unpack(dR, spec.hidden_slots, H, H, Hp, (gates, H)),
+        db_ih,
+        db_hh,
+        None,
+    )

@@ -1,0 +1,199 @@
+"""Run a CUDA kernel on the emulator, remember what each thread touches, and draw it."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lstm_numba.gpu.emulator import Emulator
+
+__all__ = ["Trace", "draw_threads", "run_threads"]
+
+
+@dataclass(frozen=True)
+class Touch:
+    """One access to an array in global memory."""
+
+    thread: int  # number over the whole grid
+    index: tuple[int, ...]
+    write: bool
+
+
+@dataclass
+class Trace:
+    """Everything the threads of one launch did to the arrays they were given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numba import cuda
+    >>> from lstm_numba.teaching.threads import run_threads
+    >>> def shift(x, y):
+    ...     i = cuda.grid(1)
+    ...     y[i] = x[(i + 1) % 4]
+    >>> trace = run_threads(shift, 1, 4, np.arange(4.0), np.zeros(4))
+    >>> trace.writers("y").tolist(), trace.reads("x").tolist(), trace.arrays["y"].tolist()
+    ([0, 1, 2, 3], [1, 1, 1, 1], [1.0, 2.0, 3.0, 0.0])
+    """
+
+    threads: int
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    touches: dict[str, list[Touch]] = field(default_factory=dict)
+
+    def reads(self, name: str) -> np.ndarray:
+        """How often each element of an array was read."""
+        return self._count(name, write=False)
+
+    def writes(self, name: str) -> np.ndarray:
+        """How often each element of an array was written."""
+        return self._count(name, write=True)
+
+    def writers(self, name: str) -> np.ndarray:
+        """The thread that wrote each element last, -1 for none."""
+        return self._last(name, write=True)
+
+    def readers(self, name: str, thread: int) -> np.ndarray:
+        """How often one thread read each element."""
+        return self._count(name, write=False, thread=thread)
+
+    def _count(self, name: str, write: bool, thread: int | None = None) -> np.ndarray:
+        counts = np.zeros(self.arrays[name].shape, int)
+        for touch in self.touches[name]:
+            if touch.write == write and thread in (None, touch.thread):
+                counts[touch.index] += 1
+        return counts
+
+    def _last(self, name: str, write: bool) -> np.ndarray:
+        owners = np.full(self.arrays[name].shape, -1)
+        for touch in self.touches[name]:
+            if touch.write == write:
+                owners[touch.index] = touch.thread
+        return owners
+
+
+class _Watched:
+    """An array in global memory that writes down who touches it."""
+
+    def __init__(self, array: np.ndarray, touches: list[Touch], block: int) -> None:
+        self._array, self._touches, self._block = array, touches, block
+        self.shape, self.ndim, self.dtype, self.size = array.shape, array.ndim, array.dtype, array.size
+
+    def _note(self, index: Any, write: bool) -> None:
+        from greenlet import getcurrent
+
+        me = getcurrent()
+        parts = index if isinstance(index, tuple) else (index,)
+        if len(parts) != self.ndim or any(isinstance(part, slice) for part in parts):
+            raise IndexError(f"an array of shape {self.shape} takes {self.ndim} numbers as index, got {parts}")
+        for part, extent in zip(parts, self.shape, strict=True):
+            if not 0 <= part < extent:
+                raise IndexError(f"index {tuple(int(p) for p in parts)} is outside an array of shape {self.shape}")
+        thread = me.block.index * self._block + me.number  # type: ignore[attr-defined]
+        self._touches.append(Touch(thread, tuple(int(part) for part in parts), write))
+
+    def __getitem__(self, index: Any) -> Any:
+        self._note(index, write=False)
+        return self._array[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._note(index, write=True)
+        self._array[index] = value
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+
+def run_threads(
+    kernel: Callable,
+    grid: int | tuple[int, ...],
+    block: int | tuple[int, ...],
+    *arguments: Any,
+    seed: int | None = None,
+    replaced: dict[str, Callable] | None = None,
+) -> Trace:
+    """Run a kernel on copies of the arguments and return what its threads did.
+
+    Parameters
+    ----------
+    kernel
+        The undecorated kernel.
+    grid, block
+        Number of blocks, and of threads per block.
+    *arguments
+        NumPy arrays and numbers.
+    seed
+        Seed of the order in which threads run; None for their own order.
+    replaced
+        Operations that shall do something else, as in :meth:`lstm_numba.gpu.emulator.Emulator.launch`.
+
+    Returns
+    -------
+    Trace
+        The arrays afterwards, by parameter name, and every access.
+
+    Raises
+    ------
+    lstm_numba.gpu.emulator.Race, lstm_numba.gpu.emulator.Deadlock, IndexError
+        If the kernel is wrong in one of these ways.
+    """
+    size = int(np.prod(block))
+    trace = Trace(threads=int(np.prod(grid)) * size)
+    given = []
+    for name, value in zip(inspect.signature(kernel).parameters, arguments, strict=True):
+        if isinstance(value, np.ndarray):
+            trace.arrays[name], trace.touches[name] = value.copy(), []
+            given.append(_Watched(trace.arrays[name], trace.touches[name], size))
+        else:
+            given.append(value)
+    Emulator(seed=seed).launch(kernel, grid, block, tuple(given), replaced=replaced)
+    return trace
+
+
+def draw_threads(panels: Sequence[tuple[str, np.ndarray]], columns: int = 1, cell: float = 0.42) -> Any:
+    """Draw arrays of thread numbers or counts as grids of labelled squares.
+
+    Parameters
+    ----------
+    panels
+        Title and integer array, one- or two-dimensional; negative numbers are left blank.
+    columns
+        Panels per row.
+    cell
+        Side of a square in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        To be shown with :func:`lstm_numba.plots.figure`.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
+
+    from lstm_numba import plots
+
+    grids = [(title, np.atleast_2d(np.asarray(values))) for title, values in panels]
+    lines = -(-len(grids) // columns)
+    width = max(values.shape[1] for _, values in grids) * cell * columns + 0.3 * columns
+    height = sum(max(v.shape[0] for _, v in grids[r * columns : (r + 1) * columns]) * cell + 0.5 for r in range(lines))
+    fig, axes = plt.subplots(lines, columns, figsize=(max(width, 3.2), height), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (title, values) in zip(axes.flat, grids, strict=False):
+        rows, across = values.shape
+        for row in range(rows):
+            for column in range(across):
+                number = values[row, column]
+                shade = f"C{number % 5}" if number >= 0 else "none"
+                axis.add_patch(
+                    Rectangle((column, row), 1, 1, facecolor=shade, alpha=0.25 if number >= 0 else 1, edgecolor="none")
+                )
+                axis.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=plots.TEXT, linewidth=0.6))
+                if number >= 0:
+                    axis.text(
+                        column + 0.5, row + 0.5, str(number), ha="center", va="center", color=plots.TEXT, fontsize=10
+                    )
+        axis.set(xlim=(-0.1, across + 0.1), ylim=(rows + 0.1, -0.1), aspect="equal")
+        axis.set_title(title, fontsize=11, loc="left")
+    return fig

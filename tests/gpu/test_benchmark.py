@@ -1,0 +1,49 @@
+"""The GPU benchmark's flow, on the emulator: it checks before it times, survives a bad shape and keeps its time."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import cuda_speed
+from lstm_numba.gpu.device import EmulatedDevice
+
+
+@pytest.fixture
+def device():
+    return cuda_speed._timed_launches(EmulatedDevice)()
+
+
+def test_rows_are_complete(tmp_path, device):
+    out = tmp_path / "cuda.json"
+    clock = cuda_speed.WallClock()
+    result = cuda_speed.run(out, torch, "cpu", device, clock, [(2, 1, 16)], seconds=60, rounds=1)
+    assert json.loads(out.read_text()) == result
+    assert result["failed"] == result["not_reached"] == []
+    (row,) = result["rows"]
+    assert row["family"] == "block"
+    assert set(row["us"]) == {"ours float32", "ours tf32", "cudnn float32", "cudnn tf32"}
+    for ways in [*row["us"].values(), *row["kernel_us_per_step"].values()]:
+        assert ways["forward"] > 0
+        assert ways["training"] > 0
+
+
+def test_a_wrong_result_is_not_timed(tmp_path, device, monkeypatch):
+    wrong = cuda_speed.layer_forward
+
+    def off_by_one(*arguments):
+        y, state, cache = wrong(*arguments)
+        return y + 1, state, cache
+
+    monkeypatch.setattr(cuda_speed, "layer_forward", off_by_one)
+    clock = cuda_speed.WallClock()
+    result = cuda_speed.run(tmp_path / "cuda.json", torch, "cpu", device, clock, [(2, 1, 16)], seconds=60, rounds=1)
+    assert result["rows"] == []
+    assert "differs from cuDNN by 1.0e+00" in result["failed"][0]["error"]
+
+
+def test_it_stops_when_the_time_is_over(tmp_path, device):
+    clock = cuda_speed.WallClock()
+    result = cuda_speed.run(tmp_path / "cuda.json", torch, "cpu", device, clock, cuda_speed.SHAPES, seconds=-1)
+    assert result["rows"] == []
+    assert len(result["not_reached"]) == len(cuda_speed.SHAPES)

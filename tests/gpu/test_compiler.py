@@ -1,0 +1,72 @@
+"""Kernels compile to linked cubins without a GPU, within the registers of the chip and nearly without spills."""
+
+import importlib.util
+import os
+
+import pytest
+
+from benchmarks.cuda_resources import CHECKED, SPILL_LIMIT, label
+from lstm_numba.gpu.binding import Kernel
+from lstm_numba.gpu.compiler import compiled, resources
+from lstm_numba.gpu.kernels import grid, slices, steps
+
+
+def _installed():
+    try:
+        return all(importlib.util.find_spec(name) for name in ("numba_cuda", "cuda.bindings.nvjitlink"))
+    except ModuleNotFoundError:
+        return False
+
+
+if not _installed():
+    if os.environ.get("CI"):
+        raise RuntimeError("numba-cuda or its libraries are missing: install requirements.txt")
+    pytest.skip("numba-cuda is not installed: install requirements.txt", allow_module_level=True)
+
+
+@pytest.mark.parametrize(("kernel", "target"), CHECKED, ids=[label(*row) for row in CHECKED])
+def test_resources(kernel, target):
+    found = resources(kernel, target)
+    assert found.registers * kernel.threads <= 65536  # of a multiprocessor
+    assert found.registers <= 255
+    assert found.stack_bytes <= SPILL_LIMIT  # more would mean that weights left their registers
+    assert found.spill_stores <= SPILL_LIMIT
+    assert found.shared_bytes <= 48 * 1024  # what a launch gets without asking for more
+    assert found.cubin_bytes > 1000
+
+
+def test_the_instructions_are_the_ones_asked_for():
+    ptx, _ = compiled(slices.forward("lstm", 128, 4, 1, "tf32"), (9, 0, "a"))
+    assert ".reqnctapercluster 4, 1, 1" in ptx
+    assert "barrier.cluster.wait.acquire" in ptx
+    assert "mapa.shared::cluster" in ptx
+    assert "st.shared::cluster" in ptx
+    assert ptx.count("mma.sync.aligned.m16n8k8") == 128 // 8
+    assert ".f64" not in ptx  # no literal has slipped into double precision
+    assert "ld.local" not in ptx
+
+
+def test_strict_products_take_three_instructions():
+    ptx, _ = compiled(slices.forward("lstm", 32, 1, 1, "float32"), (8, 0))
+    assert ptx.count("mma.sync.aligned.m16n8k8") == 3 * 32 // 8
+    assert "reqnctapercluster" not in ptx
+    assert "barrier.cluster" not in ptx
+
+
+def test_messages_between_blocks_have_release_and_acquire_semantics():
+    ptx, _ = compiled(grid.backward("lstm", 256, 16, "tf32"), (8, 0))
+    assert "red.release.gpu.global.add.u32" in ptx
+    assert "ld.acquire.gpu.global.u32" in ptx
+
+
+def test_a_kernel_that_spills_is_noticed():
+    """The same kernel with too many weights per thread."""
+    kernel = slices.backward("lstm", 64, 1, 1, 1, 1, "tf32")
+    assert resources(kernel, (9, 0, "a")).stack_bytes > SPILL_LIMIT
+
+
+def test_a_wrong_declaration_is_noticed():
+    kernel = steps.forward("lstm", "float32")
+    wrong = Kernel(kernel.name, kernel.function, kernel.threads, kernel.signature, cooperative=True)
+    with pytest.raises(AssertionError, match="cooperative is False, declared True"):
+        compiled(wrong, (8, 0))

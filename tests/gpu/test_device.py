@@ -1,0 +1,91 @@
+"""What is missing for a GPU is said in one message that names it; `import lstm_numba` does not care."""
+
+import importlib.util
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lstm_numba.gpu import device
+from lstm_numba.gpu.device import CudaMissing, is_on_device, require_compiler, require_gpu
+
+HAS_NUMBA_CUDA = importlib.util.find_spec("numba_cuda") is not None
+
+
+def test_numba_cuda_is_not_installed(monkeypatch):
+    monkeypatch.setattr(device, "find_spec", lambda name: None)
+    with pytest.raises(CudaMissing, match=r"numba-cuda, which is not installed: pip install \"lstm_numba\[cuda\]\""):
+        require_compiler()
+
+
+def test_numba_cuda_is_too_old(monkeypatch):
+    monkeypatch.setattr(device, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "numba_cuda", SimpleNamespace(__version__="0.14.0"))
+    with pytest.raises(CudaMissing, match=r"needs numba-cuda 0\.30 or newer, 0\.14\.0 is installed"):
+        require_compiler()
+
+
+@pytest.mark.skipif(not HAS_NUMBA_CUDA, reason="numba-cuda is not installed")
+def test_the_compiler_library_is_missing(monkeypatch):
+    from numba.cuda.cudadrv import nvvm
+
+    def fail():
+        raise RuntimeError("libnvvm.so: cannot open shared object file\nmore")
+
+    monkeypatch.setattr(nvvm, "NVVM", fail)
+    with pytest.raises(CudaMissing, match=r"libnvvm, which cannot be loaded: .* said: libnvvm.so: cannot"):
+        require_compiler()
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """A working compiler, and a driver that answers as the test wants."""
+    from numba import cuda
+
+    def pretend(available, error=None, capability=(9, 0)):
+        monkeypatch.setattr(device, "require_compiler", lambda: None)
+        monkeypatch.setattr(cuda, "is_available", lambda: available)
+        monkeypatch.setattr(cuda, "cuda_error", lambda: error)
+        current = SimpleNamespace(compute_capability=capability, name="Old Chip")
+        monkeypatch.setattr(cuda, "get_current_device", lambda: current)
+
+    return pretend
+
+
+def test_no_driver(pretended):
+    pretended(False, "CUDA driver library cannot be found.\nmore")
+    with pytest.raises(CudaMissing, match=r"driver \(580 or newer.*said: CUDA driver library cannot be found\."):
+        require_gpu()
+
+
+def test_a_driver_without_a_device(pretended):
+    pretended(False)
+    with pytest.raises(CudaMissing, match="said: no device"):
+        require_gpu()
+
+
+def test_a_chip_that_is_too_old(pretended):
+    pretended(True, capability=(6, 1))
+    with pytest.raises(CudaMissing, match=r"needs compute capability 7\.5 or higher, Old Chip has 6\.1"):
+        require_gpu()
+
+
+def test_a_chip_that_will_do(pretended):
+    pretended(True, capability=(8, 6))
+    require_gpu()
+
+
+def test_where_an_array_lies():
+    assert not is_on_device(np.zeros(3))
+    assert is_on_device(SimpleNamespace(__cuda_array_interface__={"shape": (3,)}))
+    assert is_on_device(SimpleNamespace(__dlpack_device__=lambda: (2, 0)))
+    assert not is_on_device(SimpleNamespace(__dlpack_device__=lambda: (1, 0)))
+
+
+def test_importing_the_package_loads_nothing_of_cuda():
+    code = "import sys, lstm_numba; print([name for name in sys.modules if 'cuda' in name or 'gpu' in name])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # numba-cuda itself puts its import hook in place when Python starts, if it is installed
+    assert set(eval(run.stdout)) <= {"_numba_cuda_redirector"}
