@@ -99,7 +99,7 @@ def recurrent_layer(model: str, input_size: int, hidden_size: int, *, seed: int,
     """
     H = hidden_size
     if model == "GRU":
-        layer = ln.GRU(input_size, H, backend="reference", seed=seed)
+        layer = ln.GRU(input_size, H, seed=seed)
         layer.parameters["bias_ih_l0"][H : 2 * H] += retention
         return layer
     layer = ln.LSTMVariant(input_size, H, model, seed=seed)
