@@ -1,30 +1,67 @@
 """Command line of the benchmarks: ``python -m benchmarks``."""
 
 import argparse
-from pathlib import Path
+import sys
+from importlib import import_module
 
-from benchmarks import lstm_cpu
+# name -> module with add_arguments(parser) and main(options) -> number of failures
+COMMANDS = {
+    "recurrent": "layers against PyTorch, ONNX Runtime and NumPy, over all shapes",
+    "memory": "peak memory of one call, in a process of its own",
+    "streaming": "one time step at a time",
+    "training_loop": "a small model trained end to end, optimiser included",
+    "cold_start": "import, first compile and first call in new processes",
+    "ladder": "the rungs from Python loops to the register tile",
+    "stress": "random shapes, threads and layers, compared with the reference",
+    "report": "the stored results as Markdown tables, with the targets",
+    "plots": "roofline, heat maps and ladder from the stored results",
+}
+SUITE = ("recurrent", "memory", "streaming", "training_loop", "cold_start", "ladder")
 
-RESULTS = Path(__file__).parent / "results"
 
-
-def main() -> None:
-    """Parse the arguments, run, and print the geometric means."""
+def parser_of_everything() -> argparse.ArgumentParser:
+    """Build the parser; the modules that do the work are imported here, so that the help shows their options."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description=lstm_cpu.__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description=f"Without a command, the whole suite runs: {', '.join(SUITE)}, and then the report.",
     )
-    parser.add_argument("--out", type=Path, default=RESULTS / "lstm_cpu.json", help="where to write the results")
-    parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch and of the kernels")
-    parser.add_argument("--rounds", type=int, default=9, help="samples per implementation and shape")
-    parser.add_argument("--seconds", type=float, default=0.03, help="length of one sample")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the inputs")
-    options = vars(parser.parse_args())
-    result = lstm_cpu.run(options.pop("out"), **options)
-    for training, name in ((False, "inference"), (True, "training")):
-        print(f"{name}: geometric mean of the speed-up over PyTorch {lstm_cpu.geometric_mean(result, training):.2f}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    everything = commands.add_parser("all", help="the whole suite and the report")
+    everything.add_argument("--quick", action="store_true", help="small samples of everything, in a few minutes")
+    for name, text in COMMANDS.items():
+        module = import_module(f"benchmarks.{name}")
+        command = commands.add_parser(
+            name.replace("_", "-"),
+            help=text,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.main)
+    return parser
+
+
+def run_everything(parser: argparse.ArgumentParser, *, quick: bool) -> int:
+    """Run the suite and print the report."""
+    failures = 0
+    for name in SUITE:
+        print(f"\n== {name.replace('_', ' ')}: {COMMANDS[name]}", flush=True)
+        options = parser.parse_args([name.replace("_", "-"), *(["--quick"] if quick else [])])
+        failures += options.run(options)
+    print()
+    options = parser.parse_args(["report", *(["--quick"] if quick else [])])
+    options.run(options)
+    return failures
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments and run."""
+    parser = parser_of_everything()
+    options = parser.parse_args(arguments)
+    if options.command in (None, "all"):
+        return run_everything(parser, quick=getattr(options, "quick", False))
+    return options.run(options)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(min(1, main()))

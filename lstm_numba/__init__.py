@@ -19,6 +19,7 @@ from lstm_numba.training import (
     mse_loss,
     pinball_loss,
 )
+from lstm_numba.warmup import warmup
 
 __version__ = "0.1.0"
 
@@ -43,4 +44,5 @@ __all__ = [
     "mse_loss",
     "pinball_loss",
     "set_num_threads",
+    "warmup",
 ]

@@ -44,10 +44,6 @@ class Route:
     serves: Callable[[Problem], bool] = _always
 
 
-def _plain(problem: Problem) -> bool:
-    return problem.P == problem.H and not problem.lengths
-
-
 # Which family serves a problem depends on the chip as well: lstm_numba.gpu.plan decides, when it is asked.
 _GPU_FAMILIES = {
     "block": "one block of threads per 8 or 16 sequences keeps the recurrent weights in registers for all steps",
@@ -75,21 +71,16 @@ ROUTES: tuple[Route, ...] = (
         )
         for cell in CELLS
     ),
-    Route(
-        cell="lstm",
-        backend="cpu",
-        kernel="tiled",
-        module="lstm_numba.cpu.adapter",
-        reason="matrix products and gates in vector registers, sequences shared out between threads",
-        serves=lambda problem: problem.H >= 4 and _plain(problem),
-    ),
-    Route(
-        cell="lstm",
-        backend="cpu",
-        kernel="batch-scan",
-        module="lstm_numba.cpu.adapter",
-        reason="plain compiled loops: with fewer than 4 units, vector registers would be mostly padding",
-        serves=_plain,
+    *(
+        Route(
+            cell=cell,
+            backend="cpu",
+            kernel="tiled",
+            module="lstm_numba.cpu.recurrent",
+            reason="matrix products and gates in vector registers, sequences or units shared out between threads",
+        )
+        for cell in CELLS
+        if cell != "gru_reset_before"
     ),
     *(
         Route(

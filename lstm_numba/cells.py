@@ -149,3 +149,36 @@ def rnn_relu_step_grad(dh, h):
     """Chain rule through :func:`rnn_relu_step`; the slope at the kink is 0. Returns ``dz``."""
     zero = type(dh)(0)
     return zero if h <= zero else dh
+
+
+@_equation
+def lstm1997_step(i, z_g, o, s_prev):
+    """Advance one memory cell of 1997 by one time step: no forget gate, and its own squashing functions.
+
+    ``i`` and ``o`` are the *values* of the two gates, which all cells of a block share. Returns ``g, s, h, y``: the
+    squashed input in [-2, 2], the internal state, the squashed state in [-1, 1] and the output of the cell
+    (Hochreiter & Schmidhuber, 1997, equations 4 to 9).
+    """
+    T = type(z_g)
+    g = T(4) * sigmoid(z_g) - T(2)
+    s = s_prev + i * g  # the constant error carousel: the weight of s_prev is 1 and stays 1
+    h = T(2) * sigmoid(s) - T(1)
+    return g, s, h, o * h
+
+
+@_equation
+def lstm1997_trace(i, g):
+    """Derivatives of ``s`` after one step with respect to the pre-activations ``z_i`` and ``z_g``, s_prev held fixed.
+
+    The learning rule of 1997 adds these, times the incoming signal, to one trace for each weight; nothing else is
+    carried through time.
+    """
+    T = type(g)
+    return g * dsigmoid(i), i * (T(1) - T(0.25) * g * g)
+
+
+@_equation
+def lstm1997_errors(o, h, e):
+    """Take the error ``e`` at a cell's output to the output gate's pre-activation and to the internal state."""
+    T = type(h)
+    return e * h * dsigmoid(o), e * o * T(0.5) * (T(1) - h * h)

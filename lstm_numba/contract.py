@@ -9,12 +9,12 @@ arrays of one dtype with the shapes below. It may not write into its arguments, 
 ========  ====================  ===========================================================================
 argument  shape                 meaning
 ========  ====================  ===========================================================================
-cell      str                   one of :data:`CELLS`
+cell      str                   one of ``CELLS``
 x         (T, B, I)             one layer's input, time first
 state     tuple                 initial state, first axis the direction: ``(h0,)`` or, for the LSTM, ``(h0, c0)``
 ..        (D, B, P), (D, B, H)  hidden state (after the projection, if any) and cell state
-weights   tuple of Weights      one for each of the D = 1 or 2 directions; the second runs from the last step
-                                to the first
+weights   LayerWeights          a Weights for each of the D = 1 or 2 directions; the second runs from the last
+                                step to the first
 lengths   (B,) or None          int64 from 1 to T in any order; None: every sequence has T steps
 training  bool                  keep what the backward pass needs
 y         (T, B, D*P)           hidden states, first direction first; zero beyond a sequence's length
@@ -22,17 +22,15 @@ state_n   like ``state``        after each sequence's own last step (second dire
 cache     anything              what ``layer_backward`` needs, or None when ``training`` is false
 ========  ====================  ===========================================================================
 
-``layer_backward(cell, dy, dstate, cache, weights) -> dx, dstate0, grads``
+``layer_backward(cell, dy, dstate, cache, weights, grads) -> dx, dstate0``
 
 ``dy`` and ``dstate`` have the shapes of ``y`` and ``state_n``; ``dx`` and ``dstate0`` those of ``x`` and ``state``.
-``grads`` is a tuple of Weights with a gradient for every weight that is not None. ``dy`` beyond a sequence's length is
+The gradients of the weights are added to ``grads``, arrays of the same shapes as ``weights``. ``dy`` beyond a sequence's length is
 ignored, ``dx`` is zero there. The cache may be used up: a cache serves one backward pass. Results belong to the
 caller, they share no memory with the cache or the arguments.
 
-Inside, one direction of one layer
-----------------------------------
-The modules that a reader should start with, :mod:`lstm_numba.reference.lstm` and :mod:`lstm_numba.cpu.lstm`, work on
-one direction of one layer without lengths, (D = 1, the direction's axis left out):
+**One direction.** The modules that a reader should start with, :mod:`lstm_numba.reference.lstm` and
+``lstm_numba.cpu.lstm``, work on one direction of one layer without lengths (the direction's axis is left out):
 
 ``lstm_forward(x, h0, c0, W_ih, W_hh, b_ih, b_hh, training) -> y, h_n, c_n, cache``
 
@@ -42,7 +40,8 @@ one direction of one layer without lengths, (D = 1, the direction's axis left ou
 :class:`LSTMCache` and is not changed.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -62,6 +61,25 @@ class Weights(NamedTuple):
     b_ih: np.ndarray | None = None  # (G*H,)
     b_hh: np.ndarray | None = None  # (G*H,)
     W_hr: np.ndarray | None = None  # (P, H)
+
+
+class LayerWeights(tuple[Weights, ...]):
+    """Weights of one layer, a :class:`Weights` per direction, and what a backend keeps about them between calls.
+
+    The arrays are written in place and never exchanged, so a backend may keep their addresses.
+    """
+
+    scratch: dict[str, Any]
+
+    def __new__(cls, weights: Iterable[Weights]) -> Self:
+        """Collect the directions' weights."""
+        made = super().__new__(cls, weights)
+        made.scratch = {}
+        return made
+
+    def __reduce__(self) -> tuple:
+        """Copies and pickles start without what a backend keeps."""
+        return LayerWeights, (tuple(self),)
 
 
 class LSTMCache(NamedTuple):

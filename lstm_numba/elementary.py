@@ -101,7 +101,7 @@ def _compiled_largest_exponent(x):
 
 @njit(**_OPTIONS)
 def exp(x):
-    """e^x. Inf above the largest finite result, 0 below the smallest normal one."""
+    """e^x. Inf above 88 (float64: 709), 0 below -87 (-708): a little before the format itself gives up."""
     T = type(x)
     limit = _largest_exponent(x)
     power, rest = _exp_parts(x)

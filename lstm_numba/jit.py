@@ -20,7 +20,7 @@ import numba
 from numba.core import caching, config
 
 # Folders and modules no kernel for the CPU can depend on: the test of the import rules makes sure of that.
-NOT_IN_KERNELS = ("teaching", "training", "forecasting", "gpu", "plots.py", "datasets.py")
+NOT_IN_KERNELS = ("teaching", "training", "forecasting", "gpu", "plots.py", "datasets.py", "tasks")
 
 
 def _package_stamp() -> str:
@@ -53,6 +53,13 @@ class _StampedCache(caching.FunctionCache):
     _impl_class = _StampedCacheImpl
 
 
+def stamped_cache(function: Callable) -> Any:
+    """Return a disk cache for a function under the package's stamp; a cache that keeps nothing if it has no file."""
+    if Path(function.__code__.co_filename).is_file():
+        return _StampedCache(function)
+    return caching.NullCache()
+
+
 def kernel(**options: Any) -> Callable[[Callable], Callable]:
     """Compile a function with Numba and cache the machine code under a key made from the whole package.
 
@@ -80,9 +87,8 @@ def kernel(**options: Any) -> Callable[[Callable], Callable]:
 
     def decorate(function: Callable) -> Callable:
         dispatcher = numba.njit(**settings)(function)
-        jit_is_on = not config.DISABLE_JIT
-        if jit_is_on and Path(function.__code__.co_filename).is_file():
-            dispatcher._cache = _StampedCache(function)
+        if not config.DISABLE_JIT:
+            dispatcher._cache = stamped_cache(function)
         return dispatcher
 
     return decorate

@@ -23,6 +23,15 @@ ALLOWED = {
     "reference": {"numpy", "lstm_numba.contract"},
     "cpu": {"numpy", "numba", "llvmlite", "lstm_numba.cells", "lstm_numba.contract", "lstm_numba.jit"},
     "layers": {"numpy", "lstm_numba.backend", "lstm_numba.contract"},
+    "warmup": {"numpy", "lstm_numba.layers"},
+    "historic": {
+        "numpy",
+        "numba",
+        "llvmlite",
+        "lstm_numba.cells",
+        "lstm_numba.elementary",
+        "lstm_numba.jit",
+    },
     "explain": {"lstm_numba.backend", "lstm_numba.layers"},
     "gpu": {
         "numpy",
@@ -40,6 +49,7 @@ ALLOWED = {
     "datasets": {"numpy", "pandas"},
     "forecasting": {"numpy", "pandas", "sktime", "sklearn", "lstm_numba.layers", "lstm_numba.training"},
     "plots": {"*"},
+    "tasks": {"numpy"},
     "teaching": {"*"},
     "": {
         "lstm_numba.cpu.threads",
@@ -47,6 +57,7 @@ ALLOWED = {
         "lstm_numba.gradcheck",
         "lstm_numba.layers",
         "lstm_numba.training",
+        "lstm_numba.warmup",
     },
 }
 NOBODY_IMPORTS = {"lstm_numba.plots", "lstm_numba.teaching"}
@@ -117,7 +128,7 @@ def test_nobody_imports_plots_or_teaching(path):
 def test_what_the_cache_key_leaves_out_is_out_of_the_kernels_reach():
     """Modules with kernels, and all they may import, must be in the key of the disk cache."""
     left_out = {name.removesuffix(".py") for name in NOT_IN_KERNELS}
-    compiled = {"cells", "elementary", "cpu", "contract", "jit"}
+    compiled = {"cells", "elementary", "cpu", "contract", "historic", "jit"}
     for path in MODULES:
         reached = {name.removeprefix("lstm_numba.").split(".")[0] for name in imports_of(path)}
         if part_of(module_name(path)) in compiled:

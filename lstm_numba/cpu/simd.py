@@ -1,12 +1,13 @@
-"""The register tile: the one place where the package writes vector instructions.
+"""Vector instructions: the one place where the package writes them.
 
 A matrix product spends its time in the innermost loop, and that loop is fast only if it keeps a block of the result
 in registers. LLVM does not find that form by itself, so it is spelled out here in LLVM's intermediate language: a
-block of ``rows`` x (``VECTORS`` * lanes) accumulators stays in registers while ``k`` runs, each step loading
-``VECTORS`` vectors of B once and multiplying them with one broadcast number of A per row. Everything else in this
-folder is ordinary Python that calls this tile.
+block of ``rows`` x ``vectors`` accumulators stays in registers while ``k`` runs, each step loading ``vectors``
+vectors of B once and multiplying them with one broadcast number of A per row. Everything else in this folder is
+ordinary Python that calls this tile.
 
 Lanes, vectors and rows depend on the vector registers of the processor, which Numba's cache key contains.
+Inside the kernels an array is a typed pointer (see :func:`pointer`) and offsets count numbers, not bytes.
 """
 
 from typing import NamedTuple
@@ -22,7 +23,7 @@ class VectorUnit(NamedTuple):
 
     name: str
     bytes: int  # width of one register
-    vectors: int  # vectors of B per row of the tile
+    vectors: int  # vectors of B per row of the largest tile
     max_rows: int  # rows of the tile; rows * vectors accumulators + vectors of B + 1 broadcast must fit
 
 
@@ -53,9 +54,14 @@ def _host_features() -> str:
     return binding.get_host_cpu_features().flatten()
 
 
-VECTOR_UNIT = choose_vector_unit(_host_features(), binding.get_process_triple())
+MACHINE = binding.get_process_triple()
+VECTOR_UNIT = choose_vector_unit(_host_features(), MACHINE)
 VECTORS = VECTOR_UNIT.vectors
 MAX_ROWS = VECTOR_UNIT.max_rows
+
+_INDEX = ir.IntType(64)
+_ADDRESS = types.CPointer(types.int64)
+_OPTIONS = {"error_model": "numpy"}
 
 
 def lanes(itemsize: int) -> int:
@@ -63,132 +69,366 @@ def lanes(itemsize: int) -> int:
     return VECTOR_UNIT.bytes // itemsize
 
 
-def lanes_of(array) -> int:
-    """Numbers of this array's dtype per vector register; in compiled code a constant, so that loops unroll."""
-    return lanes(array.itemsize)
+# -- pointers ----------------------------------------------------------------------------------------------------
+
+
+def lanes_of(p) -> int:
+    """Numbers per vector register for what ``p`` points to; a constant in compiled code, so that loops unroll."""
+    raise NotImplementedError("lanes_of is for compiled code")
 
 
 @overload(lanes_of)
-def _compiled_lanes_of(array):
-    count = lanes(array.dtype.bitwidth // 8)
-    return lambda array: count
-
-
-def panel_width(array) -> int:
-    """Columns of B that one tile covers, for this array's dtype; a constant in compiled code."""
-    return VECTORS * lanes(array.itemsize)
-
-
-@overload(panel_width)
-def _compiled_panel_width(array):
-    count = VECTORS * lanes(array.dtype.bitwidth // 8)
-    return lambda array: count
+def _compiled_lanes_of(p):
+    count = lanes(p.dtype.bitwidth // 8)
+    return lambda p: count
 
 
 @intrinsic
-def _move_vector(typing_context, target, t0, source, s0):
-    """Copy one register's worth of numbers: ``target[t0 : t0 + lanes] = source[s0 : s0 + lanes]``."""
-    itemsize = target.dtype.bitwidth // 8
-    signature = types.void(target, types.intp, source, types.intp)
+def pointer(typing_context, array):
+    """Pointer to an array's first number."""
 
     def codegen(context, builder, signature, arguments):
-        real = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}[signature.args[0].dtype]
-        vector = ir.VectorType(real, lanes(itemsize)).as_pointer()
+        return context.make_array(signature.args[0])(context, builder, arguments[0]).data
 
-        def address(argument):
-            data = context.make_array(signature.args[argument])(context, builder, arguments[argument]).data
-            return builder.bitcast(builder.gep(data, [arguments[argument + 1]]), vector)
+    return types.CPointer(array.dtype)(array), codegen
 
-        value = builder.load(address(2))
-        value.align = itemsize
-        builder.store(value, address(0)).align = itemsize
+
+@intrinsic
+def pointer_at(typing_context, address, like):
+    """Pointer of the same type as ``like`` to a numeric address."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return like(types.int64, like), codegen
+
+
+@intrinsic
+def address_of(typing_context, p):
+    """Numeric address of a pointer."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.ptrtoint(arguments[0], _INDEX)
+
+    return types.int64(p), codegen
+
+
+@intrinsic
+def step(typing_context, p, count):
+    """The pointer ``count`` numbers further on."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return p(p, types.int64), codegen
+
+
+@intrinsic
+def get(typing_context, p, at):
+    """``p[at]``"""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.load(builder.gep(arguments[0], [arguments[1]]))
+
+    return p.dtype(p, types.int64), codegen
+
+
+@intrinsic
+def put(typing_context, p, at, value):
+    """``p[at] = value``"""
+
+    def codegen(context, builder, signature, arguments):
+        builder.store(arguments[2], builder.gep(arguments[0], [arguments[1]]))
         return context.get_dummy_value()
 
-    return signature, codegen
+    return types.void(p, types.int64, p.dtype), codegen
 
 
-@njit(error_model="numpy", forceinline=True)
-def move(target, t0, source, s0, count):
-    """Copy ``count`` numbers, at most one register's worth, between flat arrays."""
-    if count == lanes_of(target):
-        _move_vector(target, t0, source, s0)
+# -- vectors -----------------------------------------------------------------------------------------------------
+
+
+class _Vectors:
+    """What the code generators below share: loads, stores and masks of one register's worth of numbers."""
+
+    def __init__(self, builder, number):
+        self.builder = builder
+        self.itemsize = number.bitwidth // 8
+        self.count = lanes(self.itemsize)
+        self.real = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}[number]
+        self.type = ir.VectorType(self.real, self.count)
+        self.name = f"v{self.count}f{number.bitwidth}"
+
+    def _at(self, p, offset=None):
+        if offset is not None:
+            p = self.builder.gep(p, [offset])
+        return self.builder.bitcast(p, self.type.as_pointer())
+
+    def load(self, p, offset=None):
+        value = self.builder.load(self._at(p, offset))
+        value.align = self.itemsize  # LLVM would assume the vector's own size
+        return value
+
+    def store(self, value, p, offset=None):
+        self.builder.store(value, self._at(p, offset)).align = self.itemsize
+
+    def function(self, name, result, arguments):
+        return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
+
+    def mask(self, count):
+        """True in the first ``count`` lanes."""
+        i32 = ir.IntType(32)
+        vector = ir.VectorType(i32, self.count)
+        one = self.builder.insert_element(ir.Constant(vector, ir.Undefined), self.builder.trunc(count, i32), i32(0))
+        all_lanes = self.builder.shuffle_vector(
+            one, ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0] * self.count)
+        )
+        return self.builder.icmp_signed("<", ir.Constant(vector, list(range(self.count))), all_lanes)
+
+    def masked_load(self, p, mask):
+        bits = ir.VectorType(ir.IntType(1), self.count)
+        function = self.function(
+            f"llvm.masked.load.{self.name}.p0", self.type, [self.type.as_pointer(), ir.IntType(32), bits, self.type]
+        )
+        zero = ir.Constant(self.type, [0.0] * self.count)
+        return self.builder.call(function, [self._at(p), ir.IntType(32)(self.itemsize), mask, zero])
+
+    def masked_store(self, value, p, mask):
+        bits = ir.VectorType(ir.IntType(1), self.count)
+        function = self.function(
+            f"llvm.masked.store.{self.name}.p0",
+            ir.VoidType(),
+            [self.type, self.type.as_pointer(), ir.IntType(32), bits],
+        )
+        self.builder.call(function, [value, self._at(p), ir.IntType(32)(self.itemsize), mask])
+
+    def broadcast(self, number):
+        i32 = ir.IntType(32)
+        undefined = ir.Constant(self.type, ir.Undefined)
+        one = self.builder.insert_element(undefined, number, i32(0))
+        return self.builder.shuffle_vector(
+            one, undefined, ir.Constant(ir.VectorType(i32, self.count), [0] * self.count)
+        )
+
+
+@intrinsic
+def copy_vector(typing_context, target, source):
+    """Copy one register's worth of numbers."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        v.store(v.load(arguments[1]), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(target, source), codegen
+
+
+@intrinsic
+def add_vector(typing_context, target, source):
+    """``target += source`` for one register's worth of numbers."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        v.store(builder.fadd(v.load(arguments[0]), v.load(arguments[1])), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(target, source), codegen
+
+
+@intrinsic
+def clear_vector(typing_context, target):
+    """Set one register's worth of numbers to zero."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        v.store(ir.Constant(v.type, [0.0] * v.count), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(target), codegen
+
+
+@intrinsic
+def _load_part(typing_context, target, source, count):
+    """A whole vector into ``target``: the first ``count`` numbers of ``source``, then zeros."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        v.store(v.masked_load(arguments[1], v.mask(arguments[2])), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(target, source, types.int64), codegen
+
+
+@intrinsic
+def _store_part(typing_context, target, source, count):
+    """The first ``count`` numbers of a whole vector at ``source`` into ``target``."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        v.masked_store(v.load(arguments[1]), arguments[0], v.mask(arguments[2]))
+        return context.get_dummy_value()
+
+    return types.void(target, source, types.int64), codegen
+
+
+# A masked store that is read back soon stalls, so whole vectors are moved without a mask.
+
+
+@njit(forceinline=True, **_OPTIONS)
+def load_part(target, source, count):
+    """A whole vector into ``target``: the first ``count`` numbers of ``source``, then zeros."""
+    if count >= lanes_of(target):
+        copy_vector(target, source)
     else:
-        for n in range(count):
-            target[t0 + n] = source[s0 + n]
+        _load_part(target, source, count)
 
 
-def _make_tile(rows: int):
-    """Return the intrinsic ``C[rows, panel] += A[rows, K] @ B[K, panel]`` for a fixed number of rows."""
+@njit(forceinline=True, **_OPTIONS)
+def store_part(target, source, count):
+    """The first ``count`` numbers of the vector at ``source`` into ``target``."""
+    if count >= lanes_of(target):
+        copy_vector(target, source)
+    else:
+        _store_part(target, source, count)
+
+
+@intrinsic
+def _copy_part(typing_context, target, source, count):
+    """The first ``count`` numbers of ``source`` into ``target``; nothing behind them is read or written."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        mask = v.mask(arguments[2])
+        v.masked_store(v.masked_load(arguments[1], mask), arguments[0], mask)
+        return context.get_dummy_value()
+
+    return types.void(target, source, types.int64), codegen
+
+
+@njit(**_OPTIONS)
+def copy_row(target, source, count):
+    """Copy ``count`` numbers; nothing behind them is read or written."""
+    U = lanes_of(target)
+    for n in range(0, count, U):
+        if count - n >= U:
+            copy_vector(step(target, n), step(source, n))
+        else:
+            _copy_part(step(target, n), step(source, n), count - n)
+
+
+@intrinsic
+def transpose(typing_context, target, target_row, source, source_row):
+    """Write a square block, as many rows and columns as a register has lanes, with rows and columns exchanged."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        target, target_row, source, source_row = arguments
+        n = v.count
+        rows = [v.load(source, builder.mul(source_row, _INDEX(r))) for r in range(n)]
+        # Butterfly: exchange the off-diagonal halves of blocks of size 2, 4, ... until the whole block is turned.
+        i32 = ir.IntType(32)
+        size = 1
+        while size < n:
+            low = [lane if not lane & size else lane - size + n for lane in range(n)]
+            high = [lane + size if not lane & size else lane + n for lane in range(n)]
+            masks = [ir.Constant(ir.VectorType(i32, n), pattern) for pattern in (low, high)]
+            for r in range(n):
+                if not r & size:
+                    a, b = rows[r], rows[r + size]
+                    rows[r] = builder.shuffle_vector(a, b, masks[0])
+                    rows[r + size] = builder.shuffle_vector(a, b, masks[1])
+            size *= 2
+        for r in range(n):
+            v.store(rows[r], target, builder.mul(target_row, _INDEX(r)))
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64), codegen
+
+
+# -- the tile ----------------------------------------------------------------------------------------------------
+
+
+def _emit_tile(v, rows, vectors, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step):
+    """Code for one height of the tile; see :func:`_make_tile`."""
+    builder = v.builder
+    fmuladd = v.function(f"llvm.fmuladd.{v.name}", v.type, [v.type] * 3)
+    columns = [_INDEX(v.count * n) for n in range(vectors)]
+
+    def row(base, stride, r):
+        return builder.gep(base, [builder.mul(stride, _INDEX(r))]) if r else base
+
+    start = [v.load(row(S, s_row, r), column) for r in range(rows) for column in columns]
+
+    def loop(name, count, values, body):
+        """``for n in range(count): values = body(n, values)`` with the values in registers."""
+        before = builder.block
+        head, end = builder.append_basic_block(name), builder.append_basic_block(f"{name}_end")
+        builder.cbranch(builder.icmp_signed(">", count, _INDEX(0)), head, end)
+        builder.position_at_end(head)
+        n = builder.phi(_INDEX)
+        n.add_incoming(_INDEX(0), before)
+        phis = [builder.phi(value.type) for value in values]
+        for phi, value in zip(phis, values, strict=True):
+            phi.add_incoming(value, before)
+        new = body(n, phis)
+        following = builder.add(n, _INDEX(1))
+        last = builder.block
+        n.add_incoming(following, last)
+        for phi, value in zip(phis, new, strict=True):
+            phi.add_incoming(value, last)
+        builder.cbranch(builder.icmp_signed("<", following, count), head, end)
+        builder.position_at_end(end)
+        results = []
+        for value, value_new in zip(values, new, strict=True):
+            result = builder.phi(value.type)
+            result.add_incoming(value, before)
+            result.add_incoming(value_new, last)
+            results.append(result)
+        return results
+
+    def segment(number, values):
+        a_start = builder.gep(A, [builder.mul(number, segment_step)])
+        b_start = builder.gep(B, [builder.mul(builder.mul(number, K), _INDEX(vectors * v.count))])
+        a_rows = [row(a_start, a_row, r) for r in range(rows)]
+
+        def multiply(k, sums):
+            b_row = builder.gep(b_start, [builder.mul(k, _INDEX(vectors * v.count))])
+            b_vectors = [v.load(b_row, column) for column in columns]
+            a_at = builder.mul(k, a_step)
+            new = []
+            for r in range(rows):
+                number = v.broadcast(builder.load(builder.gep(a_rows[r], [a_at])))
+                # fmuladd is a fused multiply-add where the processor has one, and never a library call.
+                new += [builder.call(fmuladd, [number, b_vectors[n], sums[r * vectors + n]]) for n in range(vectors)]
+            return new
+
+        return loop("k", K, values, multiply)
+
+    sums = loop("segment", segments, start, segment)
+    for r in range(rows):
+        for n in range(vectors):
+            v.store(sums[r * vectors + n], row(C, c_row, r), columns[n])
+
+
+def _make_tile(vectors: int):
+    """Return the intrinsic ``C = S + A @ B`` for a block of 1 .. MAX_ROWS rows and a fixed number of vectors."""
 
     @intrinsic
-    def tile(typing_context, C, c0, ldc, A, a0, lda, sa, B, b0, K):
-        real = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}[C.dtype]
-        width = lanes(C.dtype.bitwidth // 8)
-        vector, index = ir.VectorType(real, width), ir.IntType(64)
-        alignment = C.dtype.bitwidth // 8
-        size = types.intp
-        signature = types.void(C, size, size, A, size, size, size, B, size, size)
+    def tile(typing_context, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step):
+        size = types.int64
+        signature = types.void(size, C, size, C, size, C, size, size, C, size, size, size)
 
         def codegen(context, builder, signature, arguments):
-            def pointer(argument, offset):
-                data = context.make_array(signature.args[argument])(context, builder, arguments[argument]).data
-                return builder.gep(data, [offset])
-
-            def load(address):
-                value = builder.load(builder.bitcast(address, vector.as_pointer()))
-                value.align = alignment  # LLVM would assume the vector's own size
-                return value
-
-            _, c0, ldc, _, a0, lda, sa, _, b0, K = arguments
-            # fmuladd is a fused multiply-add where the processor has one, and never a library call.
-            name = f"llvm.fmuladd.v{width}f{C.dtype.bitwidth}"
-            fmuladd = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-            undefined = ir.Constant(vector, ir.Undefined)
-            first_lane = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-
-            a_rows = [pointer(3, builder.add(a0, builder.mul(lda, index(r)))) for r in range(rows)]
-            c_rows = [pointer(0, builder.add(c0, builder.mul(ldc, index(r)))) for r in range(rows)]
-            b_panel = pointer(7, b0)
-            columns = [index(width * v) for v in range(VECTORS)]
-            start = [[load(builder.gep(row, [column])) for column in columns] for row in c_rows]
-
-            before = builder.block
-            loop, end = builder.append_basic_block("k_loop"), builder.append_basic_block("k_end")
-            builder.cbranch(builder.icmp_signed(">", K, index(0)), loop, end)
-            builder.position_at_end(loop)
-            k = builder.phi(index)
-            k.add_incoming(index(0), before)
-            accumulators = [[builder.phi(vector) for _ in columns] for _ in range(rows)]
-            b_row = builder.gep(b_panel, [builder.mul(k, index(VECTORS * width))])
-            b_vectors = [load(builder.gep(b_row, [column])) for column in columns]
-            a_step = builder.mul(k, sa)
-            sums = []
-            for r in range(rows):
-                number = builder.load(builder.gep(a_rows[r], [a_step]))
-                one_lane = builder.insert_element(undefined, number, ir.IntType(32)(0))
-                broadcast = builder.shuffle_vector(one_lane, undefined, first_lane)
-                sums.append(
-                    [builder.call(fmuladd, [broadcast, b_vectors[v], accumulators[r][v]]) for v in range(VECTORS)]
-                )
-            following = builder.add(k, index(1))
-            k.add_incoming(following, loop)
-            for r in range(rows):
-                for v in range(VECTORS):
-                    accumulators[r][v].add_incoming(start[r][v], before)
-                    accumulators[r][v].add_incoming(sums[r][v], loop)
-            builder.cbranch(builder.icmp_signed("<", following, K), loop, end)
-
+            v = _Vectors(builder, signature.args[1].dtype)
+            end = builder.append_basic_block("tile_end")
+            heights = [builder.append_basic_block(f"rows_{rows}") for rows in range(1, MAX_ROWS + 1)]
+            switch = builder.switch(arguments[0], heights[-1])
+            for rows, block in enumerate(heights[:-1], 1):
+                switch.add_case(_INDEX(rows), block)
+            for rows, block in enumerate(heights, 1):
+                builder.position_at_end(block)
+                _emit_tile(v, rows, vectors, *arguments[1:])
+                builder.branch(end)
             builder.position_at_end(end)
-            for r in range(rows):
-                for v in range(VECTORS):
-                    result = builder.phi(vector)
-                    result.add_incoming(start[r][v], before)
-                    result.add_incoming(sums[r][v], loop)
-                    start[r][v] = result
-            for r in range(rows):
-                for v in range(VECTORS):
-                    address = builder.bitcast(builder.gep(c_rows[r], [columns[v]]), vector.as_pointer())
-                    builder.store(start[r][v], address).align = alignment
             return context.get_dummy_value()
 
         return signature, codegen
@@ -196,37 +436,50 @@ def _make_tile(rows: int):
     return tile
 
 
-_tile_1, _tile_2, _tile_3, _tile_4, _tile_5, _tile_6 = (_make_tile(rows) for rows in range(1, 7))
+_emit_tile_1, _emit_tile_2, _emit_tile_3, _emit_tile_4 = (_make_tile(vectors) for vectors in (1, 2, 3, 4))
 
 
-@njit(error_model="numpy")
-def tile(
-    rows,  # 1 .. MAX_ROWS
-    C,  # flat; C[c0 + r * ldc + n] is read and written for r < rows, n < panel
-    c0,
-    ldc,
-    A,  # flat; A[a0 + r * lda + k * sa] is read
-    a0,
-    lda,
-    sa,
-    B,  # flat; B[b0 + k * panel + n] is read
-    b0,
-    K,
-):
-    """Add a product of a few rows with one packed panel to a block of C.
+# The arguments of the four tiles:
+#   rows                 1 .. MAX_ROWS
+#   C, c_row             result: row r starts at C + r * c_row
+#   S, s_row             what the product is added to; C itself, a bias (s_row = 0), zeros, ...
+#   A, a_row, a_step     A[r, k] is at A + r * a_row + k * a_step
+#   B                    packed panel: B[k, n] is at B + k * vectors * lanes + n
+#   K                    length of the sum ...
+#   segments, seg_step   ... in each of several segments; A moves on by seg_step from one to the next, B just goes on
+# Every element is summed over k in order, whatever the number of rows: how a matrix is cut into tiles does not
+# change a bit of the result.
 
-    Every element is summed over ``k`` in order, whatever the number of rows: how a matrix is cut into tiles does
-    not change a bit of the result.
-    """
-    if rows == 6:
-        _tile_6(C, c0, ldc, A, a0, lda, sa, B, b0, K)
-    elif rows == 5:
-        _tile_5(C, c0, ldc, A, a0, lda, sa, B, b0, K)
-    elif rows == 4:
-        _tile_4(C, c0, ldc, A, a0, lda, sa, B, b0, K)
-    elif rows == 3:
-        _tile_3(C, c0, ldc, A, a0, lda, sa, B, b0, K)
-    elif rows == 2:
-        _tile_2(C, c0, ldc, A, a0, lda, sa, B, b0, K)
-    else:
-        _tile_1(C, c0, ldc, A, a0, lda, sa, B, b0, K)
+
+def tile_1(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
+    """C = S + A @ B, one vector wide."""
+    _emit_tile_1(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+
+
+def tile_2(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
+    """C = S + A @ B, two vectors wide."""
+    _emit_tile_2(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+
+
+def tile_3(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
+    """C = S + A @ B, three vectors wide."""
+    _emit_tile_3(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+
+
+def tile_4(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
+    """C = S + A @ B, four vectors wide."""
+    _emit_tile_4(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+
+
+@intrinsic
+def call_tile(typing_context, address, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
+    """Call the tile at an address. Through a pointer, so that its code is compiled once and not into every caller."""
+    size = types.int64
+    signature = types.void(size, size, C, size, C, size, C, size, size, C, size, size, size)
+
+    def codegen(context, builder, signature, arguments):
+        function = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments[1:]])
+        builder.call(builder.inttoptr(arguments[0], function.as_pointer()), arguments[1:])
+        return context.get_dummy_value()
+
+    return signature, codegen

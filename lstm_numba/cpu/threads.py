@@ -9,7 +9,7 @@ import numba
 def set_num_threads(n: int) -> None:
     """Set how many threads the CPU kernels use, in the calling thread of the program.
 
-    Results do not depend on it: every sequence of a batch is computed by one thread from start to end.
+    Results do not depend on it, not in a single bit: every sum runs in an order that the shapes alone decide.
 
     Parameters
     ----------

@@ -154,7 +154,7 @@ class GRU(RecurrentStack[np.ndarray]):
     Examples
     --------
     >>> import numpy as np, lstm_numba as ln
-    >>> gru = ln.GRU(10, 20, num_layers=2, batch_first=True, backend="reference", seed=0)
+    >>> gru = ln.GRU(10, 20, num_layers=2, batch_first=True, seed=0)
     >>> y, h_n = gru(np.zeros((5, 3, 10), np.float32), lengths=[3, 1, 2, 3, 3])
     >>> y.shape, h_n.shape
     ((5, 3, 20), (2, 5, 20))
@@ -234,7 +234,7 @@ class RNN(RecurrentStack[np.ndarray]):
     Examples
     --------
     >>> import numpy as np, lstm_numba as ln
-    >>> rnn = ln.RNN(10, 20, nonlinearity="relu", backend="reference", seed=0)
+    >>> rnn = ln.RNN(10, 20, nonlinearity="relu", seed=0)
     >>> y, h_n = rnn(np.zeros((3, 5, 10), np.float32))
     >>> y.shape, h_n.shape
     ((3, 5, 20), (1, 5, 20))

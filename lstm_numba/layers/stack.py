@@ -7,9 +7,10 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import numpy as np
 
 from lstm_numba import backend as backends
-from lstm_numba.contract import Weights
+from lstm_numba.contract import LayerWeights, Weights
 from lstm_numba.layers.initialisers import uniform_fan
 from lstm_numba.layers.layer import Layer
+from lstm_numba.layers.stream import Stream
 from lstm_numba.layers.validation import (
     as_real_array,
     check_flag,
@@ -91,7 +92,8 @@ class RecurrentStack(Layer, Generic[State]):
         # Arrays of parameters and gradients are never rebound, so each layer's are collected once.
         self._layer_weights = [self._make_weights(k) for k in range(self.num_layers)]
         self._layer_grads = [
-            tuple(_collect(self._grads, k, direction) for direction in self._directions) for k in range(self.num_layers)
+            LayerWeights(_collect(self._grads, k, direction) for direction in self._directions)
+            for k in range(self.num_layers)
         ]
         self._saved: _Saved | None = None
         self._chosen: tuple[Any, list[ModuleType]] = (None, [])  # the last call's kernels, and for which problem
@@ -99,7 +101,7 @@ class RecurrentStack(Layer, Generic[State]):
 
     # -- parameters ----------------------------------------------------------------------------------------
 
-    def _make_weights(self, layer: int) -> tuple[Weights, ...]:
+    def _make_weights(self, layer: int) -> LayerWeights:
         H, rows = self.hidden_size, self._blocks * self.hidden_size
         shapes: list[tuple[int, ...] | None] = [(rows, self._layer_input_size(layer)), (rows, self._state_width)]
         shapes += [(rows,), (rows,)] if self.bias else [None, None]
@@ -110,7 +112,7 @@ class RecurrentStack(Layer, Generic[State]):
                 if shape is not None:
                     self._add_parameter(name, uniform_fan(shape, H, self._rng))
             weights.append(_collect(self._parameters, layer, direction))
-        return tuple(weights)
+        return LayerWeights(weights)
 
     def _layer_input_size(self, layer: int) -> int:
         return self.input_size if layer == 0 else self._features
@@ -210,16 +212,41 @@ class RecurrentStack(Layer, Generic[State]):
         self._saved = saved._replace(caches=[]) if retain else None
         initial: list[Parts] = [()] * self.num_layers
         for k in range(self.num_layers - 1, -1, -1):
-            dy, initial[k], gradients = saved.kernels[k].layer_backward(
-                self._cell, dy, self._layer_state(parts, k, B), caches[k], self._layer_weights[k]
+            dy, initial[k] = saved.kernels[k].layer_backward(
+                self._cell, dy, self._layer_state(parts, k, B), caches[k], self._layer_weights[k], self._layer_grads[k]
             )
-            for totals, news in zip(self._layer_grads[k], gradients, strict=True):
-                for total, new in zip(totals, news, strict=True):
-                    if total is not None:
-                        total += new
             if k > 0 and saved.masks:
                 dy = dy * saved.masks[k - 1]
         return self._write_sequence(dy, saved.batched), self._write_state(self._join(initial), saved.batched)
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Feed the layer one time step at a time, for real-time use.
+
+        Everything is allocated and packed here, so that a step costs little more than its arithmetic.
+
+        Parameters
+        ----------
+        batch_size
+            Number of sequences that advance together, B.
+
+        Returns
+        -------
+        Stream
+            With ``step(x_t)``, ``state``, ``reset()`` and ``handle``; always in inference mode.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional: its second direction needs the end of the sequence first.
+        """
+        batch_size = check_size("batch_size", batch_size)
+        if self.bidirectional:
+            raise ValueError(
+                "stream: expected a layer with bidirectional=False, got bidirectional=True; the second direction "
+                "starts from the last step, which a stream does not know"
+            )
+        kernels = self._kernels(1, batch_size, False)[0]
+        return Stream(kernels, self._cell, self._layer_weights, batch_size, self.dtype, self.input_size)
 
     def eval(self) -> Self:
         """Switch to inference mode: nothing is kept for ``backward`` and dropout is off. Returns the layer."""
@@ -276,10 +303,11 @@ class RecurrentStack(Layer, Generic[State]):
     def _kernels(self, T: int, B: int, lengths: bool) -> list[ModuleType]:
         """Modules of all layers; looked up again only when something changed that the choice may depend on."""
         key = (T, B, lengths, self.training)
-        if self._chosen[0] != key:
+        chosen = self._chosen  # read once: another thread may be calling the same layer
+        if chosen[0] != key:
             modules = [backends.load(self._route(k, T, B, lengths)) for k in range(self.num_layers)]
-            self._chosen = (key, modules)
-        return self._chosen[1]
+            self._chosen = chosen = (key, modules)
+        return chosen[1]
 
     def __getstate__(self) -> dict[str, Any]:
         # Modules can be neither pickled nor deep-copied, and saved activations belong to this object.
@@ -356,14 +384,15 @@ class RecurrentStack(Layer, Generic[State]):
     def _layer_state(self, parts: Parts | None, layer: int, B: int) -> Parts:
         """One layer's share of a state, (directions, B, features) each; zeros for None."""
         if parts is None:
-            if self._zeros[0] != B:
+            known = self._zeros  # read once, as in _kernels
+            if known[0] != B:
                 D, widths = len(self._directions), [self._state_width]
                 widths += [self.hidden_size] if self._cell == "lstm" else []
                 zeros = tuple(np.zeros((D, B, width), self.dtype) for width in widths)
                 for array in zeros:
                     array.flags.writeable = False  # shared by layers and calls
-                self._zeros = (B, zeros)
-            return self._zeros[1]
+                self._zeros = known = (B, zeros)
+            return known[1]
         if self.num_layers == 1:
             return parts
         D = len(self._directions)

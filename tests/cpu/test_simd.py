@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_numba.cpu import gemm, simd
+from lstm_numba.cpu import simd
+from lstm_numba.cpu.launch import TILES
+from lstm_numba.cpu.simd import call_tile, pointer
 from lstm_numba.gradcheck import relative_error
+from lstm_numba.jit import kernel
 from tests.conftest import TOLERANCE
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -22,44 +25,70 @@ import numpy as np
 import lstm_numba as ln
 from lstm_numba.cpu.simd import VECTOR_UNIT
 rng = np.random.default_rng(0)
-for dtype, limit in (("float32", 1e-5), ("float64", 1e-10)):
-    results = []
-    for backend in ("cpu", "reference"):
-        layer = ln.LSTM(19, 21, dtype=dtype, backend=backend, seed=0)
-        x = np.random.default_rng(1).normal(size=(5, 9, 19)).astype(dtype)
-        y, (h, c) = layer(x)
-        dx, (dh, dc) = layer.backward(y)
-        results.append([y, h, c, dx, dh, dc, *layer.grads.values()])
-    for ours, expected in zip(*results):
-        assert ln.gradcheck.relative_error(ours, expected) < limit
+limits = {"float32": 1e-5, "float64": 1e-10}
+for make, dtype in ((ln.LSTM, "float32"), (ln.LSTM, "float64"), (ln.GRU, "float32"), (ln.RNN, "float32")):
+    for H, lengths in ((21, None), (70, [5, 1, 4, 3, 2, 5, 5, 1, 3])):
+        results = []
+        for backend in ("cpu", "reference"):
+            layer = make(19, H, bidirectional=True, dtype=dtype, backend=backend, seed=0)
+            x = np.random.default_rng(1).normal(size=(5, 9, 19)).astype(dtype)
+            y, final = layer(x, lengths=lengths)
+            dx, initial = layer.backward(y)
+            flat = lambda state: list(state) if isinstance(state, tuple) else [state]
+            results.append([y, *flat(final), dx, *flat(initial), *layer.grads.values()])
+        for ours, expected in zip(*results):
+            assert ln.gradcheck.relative_error(ours, expected) < limits[dtype]
 print(VECTOR_UNIT.name)
 """
 
 
+@kernel()
+def run_tile(address, rows, C, S, s_row, A, a_step, B, K, segments):
+    """Call a tile with arrays; A has one row per row of C, or is its transpose."""
+    a_row = 1 if a_step > 1 else A.shape[1]
+    call_tile(
+        address,
+        rows,
+        pointer(C),
+        C.shape[1],
+        pointer(S),
+        s_row,
+        pointer(A),
+        a_row,
+        a_step,
+        pointer(B),
+        K,
+        segments,
+        K * a_step,
+    )
+
+
 @given(
-    M=st.integers(1, 70),
-    K=st.one_of(st.integers(1, 20), st.integers(250, 270)),
-    N=st.one_of(st.integers(1, 20), st.integers(60, 140)),
-    threads=st.integers(1, 3),
+    rows=st.integers(1, simd.MAX_ROWS),
+    vectors=st.integers(1, 4),
+    K=st.integers(0, 40),
+    segments=st.integers(0, 3),
+    transposed=st.booleans(),
+    shared_start=st.booleans(),
     dtype=st.sampled_from(sorted(TOLERANCE)),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_products_equal_numpy(M, K, N, threads, dtype, seed):
+def test_the_tile_is_a_matrix_product(rows, vectors, K, segments, transposed, shared_start, dtype, seed):
     rng = np.random.default_rng(seed)
-    A, B = rng.normal(size=(M, K)).astype(dtype), rng.normal(size=(K, N)).astype(dtype)
-    C, D = np.empty((M, N), dtype), np.empty((K, N), dtype)
-    gemm.multiply(C, A, B, threads)
-    assert relative_error(C, A @ B) < TOLERANCE[dtype]
-    gemm.multiply_transposed(D, A, C, threads)
-    assert relative_error(D, A.T @ C) < TOLERANCE[dtype]
-
-
-@pytest.mark.parametrize("transpose", [False, True])
-def test_packing_keeps_every_number_once(rng, dtype, transpose):
-    B = rng.normal(size=(5, 3 * simd.panel_width(np.empty(0, dtype)) + 1)).astype(dtype)
-    packed = gemm.pack(np.ascontiguousarray(B.T) if transpose else B, transpose)
-    assert packed.size == 4 * 5 * simd.panel_width(packed)
-    np.testing.assert_array_equal(np.sort(packed[packed != 0]), np.sort(B.ravel()))
+    width = vectors * simd.lanes(np.dtype(dtype).itemsize)
+    depth = K * segments
+    A, B = rng.normal(size=(rows, depth + 1)).astype(dtype), rng.normal(size=(depth + 1, width)).astype(dtype)
+    start = rng.normal(size=(1 if shared_start else rows, width)).astype(dtype)
+    C = np.full((rows + 1, width), 7, dtype)
+    given_A = np.ascontiguousarray(A.T) if transposed else A
+    a_step = rows if transposed else 1
+    if transposed and rows == 1:
+        given_A, a_step = A, 1
+    run_tile(
+        TILES[vectors].address(dtype), rows, C, start, 0 if shared_start else width, given_A, a_step, B, K, segments
+    )
+    assert relative_error(C[:rows], start + A[:, :depth] @ B[:depth]) < TOLERANCE[dtype]
+    np.testing.assert_array_equal(C[rows], 7)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,360 @@
+"""The stored results as Markdown: geometric means, worst cases, and each target hit or missed."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks import store
+from benchmarks.candidates import COMPILED, ONNX, OURS, REFERENCE, TORCH
+from benchmarks.measure import geometric_mean
+from benchmarks.streaming import STREAM
+
+
+def frame(result: dict) -> pd.DataFrame:
+    """One row per case: its settings, times in microseconds, ratios, rates."""
+    records = []
+    for row in result["rows"]:
+        record = {key: value for key, value in row.items() if not isinstance(value, (dict, list))}
+        for name, times in row["times"].items():
+            record[f"us {name}"] = times["median_us"]
+            record[f"iqr {name}"] = (times["high_us"] - times["low_us"]) / times["median_us"]
+        for name, value in row.get("ratios", {}).items():
+            record[f"ratio {name}"] = value["of_medians"]
+        if OURS in row["times"]:
+            record["gflops"] = row["times"][OURS]["gflops"]
+            record["peak"] = row["times"][OURS]["peak_share"]
+        records.append(record)
+    table = pd.DataFrame(records)
+    for name in (TORCH, ONNX, REFERENCE, COMPILED):
+        if f"ratio {name}" not in table:
+            table[f"ratio {name}"] = float("nan")
+    for name in ("gflops", "peak"):
+        if name not in table:
+            table[name] = float("nan")
+    return table
+
+
+@dataclass(frozen=True)
+class Target:
+    """A goal for a set of cases: geometric mean and worst case of a ratio."""
+
+    name: str
+    against: str
+    mean: float
+    worst: float
+    rows: Callable[[pd.DataFrame], pd.Series]
+
+
+def _two_threads(table: pd.DataFrame) -> pd.Series:
+    return table["threads"] == 2
+
+
+def _plain_lstm(table: pd.DataFrame) -> pd.Series:
+    groups = table["group"].isin(["sweep", "odd", "I and H", "DeepBench"])
+    return groups & (table["cell"] == "LSTM") & (table["H"] <= 1024) & _two_threads(table)
+
+
+def _inference(table: pd.DataFrame) -> pd.Series:
+    return table["mode"] == "inference"
+
+
+def _training(table: pd.DataFrame) -> pd.Series:
+    return table["mode"] == "training"
+
+
+def _unfused(table: pd.DataFrame) -> pd.Series:
+    """Training for which PyTorch has no fused path."""
+    unfused = (table["cell"] != "LSTM") | (table["proj"] > 0) | table["variable"]
+    return unfused & _training(table) & _two_threads(table) & (table["H"] <= 1024)
+
+
+def _deep(table: pd.DataFrame) -> pd.Series:
+    deep = (table["layers"] > 1) | table["bidirectional"]
+    return deep & (table["cell"] == "LSTM") & ~table["variable"] & _training(table) & _two_threads(table)
+
+
+TARGETS = (
+    Target("LSTM inference", TORCH, 2.8, 1.0, lambda t: _plain_lstm(t) & _inference(t)),
+    Target("LSTM inference", ONNX, 2.0, 1.0, lambda t: _plain_lstm(t) & _inference(t)),
+    Target("LSTM forward + backward", TORCH, 3.2, 1.0, lambda t: _plain_lstm(t) & _training(t)),
+    Target("GRU, RNN, projection, lengths: training", TORCH, 4.0, 1.3, _unfused),
+    Target("2-4 layers or bidirectional: training", TORCH, 3.0, 1.0, _deep),
+)
+
+
+def mark(reached: bool) -> str:
+    """Hit or missed."""
+    return "hit" if reached else "**missed**"
+
+
+def _shape(row: pd.Series) -> str:
+    text = f"{row['cell']} T={row['T']} B={row['B']} H={row['H']}"
+    text += f" I={row['I']}" if row["I"] != row["H"] else ""
+    return text + (f" {row['layers']} layers" if row["layers"] > 1 else "") + (" bi" if row["bidirectional"] else "")
+
+
+def markdown_table(header: list[str], rows: list[list[object]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
+
+
+def targets_table(table: pd.DataFrame) -> str:
+    """The targets for ratios, hit or missed."""
+    rows = []
+    for target in TARGETS:
+        chosen = table[target.rows(table)]
+        ratios = chosen[f"ratio {target.against}"].dropna()
+        missing = len(chosen) - len(ratios) if target.against == TORCH else int(chosen["ratio torch"].isna().sum())
+        name = f"{target.name}, against {target.against}"
+        if ratios.empty:
+            rows.append([name, 0, "-", "-", "-", "-", f"not available ({missing} cases)"])
+            continue
+        mean, worst = geometric_mean(list(ratios)), ratios.min()
+        where = _shape(chosen.loc[ratios.idxmin()])
+        verdict = f"mean {mark(mean >= target.mean)}, worst {mark(worst >= target.worst)}"
+        verdict += f"; {missing} cases missing" if missing else ""
+        below = int((ratios < target.worst).sum())
+        rows.append(
+            [
+                name,
+                len(ratios),
+                f"{mean:.2f} (>= {target.mean})",
+                f"{worst:.2f} (>= {target.worst})",
+                where,
+                below,
+                verdict,
+            ]
+        )
+    return markdown_table(["target", "cases", "geometric mean", "worst", "worst case", "below", "verdict"], rows)
+
+
+def peak_table(table: pd.DataFrame) -> str:
+    """Share of the measured peak at B >= 16, H 256 to 512, two threads: the target is 90 %."""
+    chosen = table[
+        _two_threads(table) & (table["B"] >= 16) & table["H"].between(256, 512) & (table["group"] == "sweep")
+    ]
+    rows = []
+    for (mode, H, B), part in chosen.dropna(subset=["peak"]).groupby(["mode", "H", "B"]):
+        best = part["peak"].max()
+        rows.append([mode, H, B, f"{100 * best:.0f} %", f"{part['gflops'].max():.0f}", mark(best >= 0.9)])
+    return markdown_table(["mode", "H", "B", "share of peak, best T", "GFLOP/s", "verdict"], rows)
+
+
+def groups_table(table: pd.DataFrame) -> str:
+    """Geometric mean and worst case of every group, mode and number of threads."""
+    rows = []
+    keys = ["group", "cell", "mode", "threads"]
+    for values, part in table.groupby(keys, sort=False):
+        row: list[object] = [*values, len(part)]
+        for name in (TORCH, ONNX, REFERENCE, COMPILED):
+            ratios = list(part[f"ratio {name}"].dropna())
+            row.append(f"{geometric_mean(ratios):.2f} / {min(ratios):.2f}" if ratios else "-")
+        rows.append(row)
+    header = [
+        "group",
+        "cell",
+        "mode",
+        "threads",
+        "cases",
+        *(f"{name}: mean / worst" for name in (TORCH, ONNX, REFERENCE, COMPILED)),
+    ]
+    return markdown_table(header, rows)
+
+
+def worst_table(table: pd.DataFrame, count: int = 15) -> str:
+    """The cases in which we do worst against PyTorch."""
+    worst = table.dropna(subset=["ratio torch"]).nsmallest(count, "ratio torch")
+    rows = []
+    for _, row in worst.iterrows():
+        times = [f"{row[f'us {name}']:.0f}" for name in (OURS, TORCH)]
+        shares = [f"{100 * row[name]:.0f} %" for name in ("peak", f"iqr {OURS}")]
+        rows.append(
+            [row["group"], row["mode"], row["threads"], _shape(row), f"{row['ratio torch']:.2f}", *times, *shares]
+        )
+    return markdown_table(
+        ["group", "mode", "threads", "case", "ratio", "ours us", "torch us", "of peak", "our IQR"], rows
+    )
+
+
+def grid(table: pd.DataFrame, mode: str, against: str, threads: int, T: int) -> str:
+    """Ratios of the sweep, B down and H across."""
+    part = table[
+        (table["group"] == "sweep") & (table["mode"] == mode) & (table["threads"] == threads) & (table["T"] == T)
+    ]
+    part = part.dropna(subset=[f"ratio {against}"])
+    if part.empty:
+        return ""
+    values = part.pivot(index="B", columns="H", values=f"ratio {against}")
+    rows = [[B, *("" if pd.isna(v) else f"{v:.2f}" for v in values.loc[B])] for B in values.index]
+    return markdown_table(["B \\ H", *map(str, values.columns)], rows)
+
+
+def troubles(result: dict) -> str:
+    """What was not timed, and what disturbed the rest."""
+    lines = []
+    reasons: dict[str, int] = {}
+    for row in result["rows"]:
+        for name, reason in row["unavailable"].items():
+            if name in (OURS, TORCH, COMPILED):
+                reasons[f"{name}: {reason}"] = reasons.get(f"{name}: {reason}", 0) + 1
+        lines += [f"- FAILED {row['key']}: {name}: {reason}" for name, reason in row["failures"].items()]
+        if row.get("torch_state_changed"):
+            lines.append(f"- PyTorch's state changed in {row['key']}: {row['torch_state_changed']}")
+    lines += [f"- not available in {count} cases: {reason}" for reason, count in reasons.items()]
+    disturbed = sum(row["disturbed"] for row in result["rows"])
+    if disturbed:
+        lines.append(
+            f"- {disturbed} of {len(result['rows'])} cases ran while other processes used more than 0.15 cores"
+        )
+    notes = {str(row["notes"][COMPILED].get("allow_rnn")) for row in result["rows"] if COMPILED in row.get("notes", {})}
+    if notes:
+        lines.append(f"- torch.compile worked with allow_rnn = {', '.join(sorted(notes))}")
+    return "\n".join(lines) or "- nothing"
+
+
+def recurrent_report(result: dict) -> str:
+    """The report on the recurrent layers."""
+    table = frame(result)
+    where = result["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    peaks = ", ".join(
+        f"{threads} threads {machine['gflops']:.0f} GFLOP/s ({machine['how']})"
+        for threads, machine in result["machine"].items()
+    )
+    parts = [
+        "## Recurrent layers",
+        f"{where['processor']}, {where['cores']} cores; {versions}; commit {str(where['commit'])[:10]}"
+        f"{' with uncommitted changes' if where['sources_modified'] else ''}; {len(table)} cases in "
+        f"{result['seconds']:.0f} s. Measured peak: {peaks}.",
+        "### Targets",
+        targets_table(table),
+        "### Share of the peak",
+        peak_table(table),
+        "### Groups (ratio theirs / ours: geometric mean / worst)",
+        groups_table(table),
+        "### Worst cases against PyTorch",
+        worst_table(table),
+        "### Not timed, disturbed",
+        troubles(result),
+    ]
+    for mode in ("inference", "training"):
+        for against in (TORCH, ONNX) if mode == "inference" else (TORCH,):
+            for threads in (2, 1):
+                for T in (32, 128, 512):
+                    if text := grid(table, mode, against, threads, T):
+                        parts += [f"### {mode}, {against} / ours, {threads} threads, T={T}", text]
+    return "\n\n".join(parts)
+
+
+def streaming_report(result: dict) -> str:
+    """One step at a time, with its targets."""
+    limits = {32: 2.0, 64: 4.0}
+    rows = []
+    for row in result["rows"]:
+        ours = row["times"].get(STREAM)
+        verdict = "-" if row["H"] not in limits else f"<= {limits[row['H']]} us: " + (
+            "not available" if ours is None else mark(ours["median_us"] <= limits[row["H"]])
+        )  # fmt: skip
+        rows.append([row["H"], "; ".join(f"{n} {t['median_us']:.2f}" for n, t in row["times"].items()), verdict])
+    return "## Streaming, microseconds per step\n\n" + markdown_table(["H", "median", "target"], rows)
+
+
+def loop_report(result: dict) -> str:
+    """The training loop."""
+    rows = [
+        [
+            row["threads"],
+            *(f"{row['times'][n]['median_us']:.0f}" for n in (OURS, TORCH)),
+            f"{row['ratio']['of_medians']:.2f}",
+        ]
+        for row in result["rows"]
+    ]
+    return f"## Training loop: {result['about']}\n\n" + markdown_table(
+        ["threads", "ours us", "torch us", "ratio"], rows
+    )
+
+
+def cold_report(result: dict) -> str:
+    """Cold start, with its targets."""
+    limits = {
+        "LSTM first inference call, warm cache, import included": 0.8,
+        "LSTM first inference call, cold, import included": 6.0,
+        "LSTM first training call, cold, import included": 20.0,
+    }
+    rows = []
+    for name, value in result["times"].items():
+        limit = limits.get(name)
+        verdict = "-" if limit is None else f"<= {limit} s: {mark(value['median_s'] <= limit)}"
+        rows.append([name, f"{value['median_s']:.2f}", verdict])
+    rows += [[name, "-", f"not available: {reason}"] for name, reason in result["unavailable"].items()]
+    return "## Cold start, seconds\n\n" + markdown_table(["what", "median", "target"], rows)
+
+
+def memory_report(result: dict) -> str:
+    """Peak memory; training must not need more than PyTorch."""
+    rows = []
+    for row in result["rows"]:
+        sizes = [row["memory"].get(name) for name in (OURS, TORCH)]
+        shown = ["-" if size is None else f"{size / 2**20:.1f}" for size in sizes]
+        verdict = "not available"
+        if all(sizes):
+            verdict = f"{sizes[0] / sizes[1]:.2f} of PyTorch's" + (
+                f": {mark(sizes[0] <= sizes[1])}" if row["mode"] == "training" else ""
+            )
+        rows.append([row["key"], *shown, verdict])
+    return "## Peak memory of a call, MiB\n\n" + markdown_table(["case", OURS, TORCH, "verdict"], rows)
+
+
+def ladder_report(result: dict) -> str:
+    """The ladder of the book."""
+    rows = []
+    for size in result["sizes"]:
+        for name, rung in size["rungs"].items():
+            rows.append([size["name"], name, f"{rung['median_us']:.0f}", f"{rung['gflops']:.2f}"])
+    return "## The ladder\n\n" + markdown_table(["size", "rung", "us", "GFLOP/s"], rows)
+
+
+def stress_report(result: dict) -> str:
+    """The stress run."""
+    growth = result["memory_growth"]
+    grown = "unknown" if growth is None else f"{growth / 2**20:.1f} MiB"
+    return (
+        f"## Stress\n\n{result['trials']} trials in {result['minutes']} minutes, {result['concurrent']} with several "
+        f"Python threads: {len(result['failures'])} failures; memory growth in the second half: {grown}."
+    )
+
+
+REPORTS: dict[str, Callable[[dict], str]] = {
+    "recurrent": recurrent_report,
+    "memory": memory_report,
+    "streaming": streaming_report,
+    "training_loop": loop_report,
+    "cold_start": cold_report,
+    "ladder": ladder_report,
+    "stress": stress_report,
+}
+
+
+def full_report(folder: Path) -> str:
+    """Everything there are results of."""
+    parts = []
+    for name, write in REPORTS.items():
+        path = folder / f"{name}.json"
+        parts.append(write(store.read_json(path)) if path.is_file() else f"## {name}\n\nNo results in {path.name}.")
+    return "\n\n".join(parts)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command line."""
+    parser.add_argument("--quick", action="store_true", help="the results of the last quick runs")
+    parser.add_argument("--results", type=Path, help="folder of the JSON files; default benchmarks/results")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the report."""
+    print(full_report(options.results or (store.SCRATCH if options.quick else store.RESULTS)))
+    return 0

@@ -1,0 +1,564 @@
+"""The backward pass of one recurrent layer. Every cell goes through here.
+
+Time runs backwards in chunks. Within a chunk the scan computes ``dz``, the gradients of the pre-activations, step by
+step, writing them over the gates that the forward pass has kept. Then, while they are still in the cache, matrix
+products turn them into gradients of the weights and of the input. A chunk's steps depend on the shape only, and
+every sum runs over the rows of a chunk in order, so a result does not depend on the number of threads.
+
+The members of a team share a scan by sequences or by units, as in :mod:`lstm_numba.cpu.forward`; they share the
+products by units (weights) and by rows (input).
+"""
+
+from numba import njit
+
+from lstm_numba.cpu import plan as p
+from lstm_numba.cpu.cell_blocks import (
+    GRU_FORM,
+    LSTM_FORM,
+    RNN_RELU_FORM,
+    RNN_TANH_FORM,
+    cell_block_grad,
+    one_gate,
+)
+from lstm_numba.cpu.forward import (
+    active_rows,
+    bounds,
+    carry_of,
+    first_row,
+    groups_of,
+    h_of,
+    m_of,
+    share,
+)
+from lstm_numba.cpu.launch import Kernel
+from lstm_numba.cpu.packing import pack_panels, panel_count, panel_start, panel_vectors
+from lstm_numba.cpu.simd import (
+    MAX_ROWS,
+    add_vector,
+    call_tile,
+    clear_vector,
+    copy_row,
+    get,
+    lanes_of,
+    load_part,
+    pointer_at,
+    put,
+    step,
+    store_part,
+)
+
+_UNIT = {"error_model": "numpy"}
+
+# A member's scratch, in vectors per row of the tile: the cell's buffer, dh, edge of a result; then zeros, ones, and
+# the panel of x or h that a weight gradient is computed from.
+_CELL, _DH, _EDGE = 9, 4, 4
+_FIXED = MAX_ROWS * (_CELL + _DH + _EDGE) + 4 + 1
+
+
+def scratch_vectors(chunk_rows: int) -> int:
+    """Vectors of scratch that a member needs."""
+    return _FIXED + 4 * chunk_rows
+
+
+@njit(forceinline=True, **_UNIT)
+def _product(plan, vectors, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step):
+    """C = S + A @ B with the tile of the given width."""
+    tile = get(plan, p.TILES + vectors)
+    call_tile(tile, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step)
+
+
+@njit(**_UNIT)
+def _z(plan, like, d, block, row, slots):
+    at = ((d * get(plan, p.BLOCKS) + block) * get(plan, p.ROWS) + row) * slots
+    return step(pointer_at(get(plan, p.Z), like), at)
+
+
+@njit(**_UNIT)
+def _dcarry_of(plan, like, d, block, b):
+    at = (d * get(plan, p.BLOCKS) + block) * get(plan, p.B) + b
+    return step(pointer_at(get(plan, p.DCARRY), like), at * lanes_of(like))
+
+
+@njit(**_UNIT)
+def _padded(plan, like):
+    """Width of a row of dh in whole vectors."""
+    U = lanes_of(like)
+    return (get(plan, p.P) + U - 1) // U * U
+
+
+@njit(**_UNIT)
+def _begin(plan, like, d, part, form):
+    """A member's share of the packing, and of the gradients that arrive at the final state."""
+    U = lanes_of(like)
+    I, H, P, B, blocks = get(plan, p.I), get(plan, p.H), get(plan, p.P), get(plan, p.B), get(plan, p.BLOCKS)
+    members = get(plan, p.MEMBERS)
+    width = form.vectors * U
+    K = blocks * form.gates * width
+    u0, u1 = share(blocks, members, part), share(blocks, members, part + 1)
+    packed_hh = step(pointer_at(get(plan, p.PACKED_HH), like), d * K * _padded(plan, like))
+    packed_ih = step(pointer_at(get(plan, p.PACKED_IH), like), d * K * ((I + U - 1) // U * U))
+    W_hh, W_ih = pointer_at(get(plan, p.W_HH + d), like), pointer_at(get(plan, p.W_IH + d), like)
+    pack_panels(packed_hh, W_hh, P, H, form.gates, form.turn_hh, u0, u1, blocks, width)
+    pack_panels(packed_ih, W_ih, I, H, form.gates, form.turn_ih, u0, u1, blocks, width)
+    if get(plan, p.W_HR + d) != 0 and part == 0:
+        packed_hr = step(pointer_at(get(plan, p.PACKED_HR), like), d * _padded(plan, like) * ((H + U - 1) // U * U))
+        pack_panels(
+            packed_hr,
+            pointer_at(get(plan, p.W_HR + d), like),
+            H,
+            P,
+            1,
+            0,
+            0,
+            _padded(plan, like) // U,
+            _padded(plan, like) // U,
+            U,
+        )
+    for b in range(share(B, members, part), share(B, members, part + 1)):
+        target = step(pointer_at(get(plan, p.DH_START), like), (d * B + b) * _padded(plan, like))
+        source = step(pointer_at(get(plan, p.DH_N), like), (d * B + b) * P)
+        for j in range(0, P, U):
+            load_part(step(target, j), step(source, j), P - j)
+        if form.slots == 1:
+            continue
+        has_carry = get(plan, p.HAS_CARRY) != 0
+        source = step(pointer_at(get(plan, p.DC_N), like), (d * B + b) * H)
+        for block in range((H + U - 1) // U):
+            if has_carry:
+                load_part(_dcarry_of(plan, like, d, block, b), step(source, block * U), H - block * U)
+            else:
+                clear_vector(_dcarry_of(plan, like, d, block, b))
+
+
+@njit(**_UNIT)
+def _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, start, start_row, target, slots, form):
+    """``target = start + dz[rows] @ W_hh[:, panel]``"""
+    width = form.vectors * lanes_of(like)
+    depth = get(plan, p.BLOCKS) * form.gates * width
+    W = step(pointer_at(get(plan, p.PACKED_HH), like), d * depth * _padded(plan, like) + n0 * depth)
+    dz = step(_z(plan, like, d, 0, row, slots), form.first_hh * width)
+    step_of_block = get(plan, p.ROWS) * slots
+    columns = vectors * lanes_of(like)
+    _product(plan, vectors, rows, target, columns, start, start_row, dz, slots, 1, W, K, segments, step_of_block)
+
+
+@njit(**_UNIT)
+def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scratch, slots, form):
+    """One step back for a few sequences and one panel of hidden units."""
+    U = lanes_of(like)
+    H, P, D, _B = get(plan, p.H), get(plan, p.P), get(plan, p.D), get(plan, p.B)
+    width = form.vectors * U
+    buffer, dh = scratch, step(scratch, MAX_ROWS * _CELL * U)
+    zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
+    padded = _padded(plan, like)
+    get(plan, p.BLOCKS)
+    row = first_row(plan, t) + b
+    projected = get(plan, p.W_HR + d) != 0
+    if projected:  # dh is known already, for all P numbers; here it meets W_hr
+        depth = padded
+        W = step(pointer_at(get(plan, p.PACKED_HR), like), d * depth * ((H + U - 1) // U * U) + n0 * depth)
+        dh_total = step(pointer_at(get(plan, p.DH_TOTAL), like), (d * first_row(plan, get(plan, p.T)) + row) * padded)
+        _product(plan, vectors, rows, dh, vectors * U, zeros, 0, dh_total, padded, 1, W, depth, 1, 0)
+        dy, dy_row = zeros, 0
+    else:
+        _start_dh(plan, like, d, t_next, continues, b, rows, n0, vectors, dh, zeros, slots, form)
+        dy, dy_row = step(pointer_at(get(plan, p.DY), like), row * D * P + d * P + n0), D * P
+    before, after = (t + 2, t + 1) if d else (t, t + 1)
+    carry_before, carry_after = (t + 1, t) if d else (t, t + 1)
+    h_prev, h = h_of(plan, like, d, before, b), h_of(plan, like, d, after, b)
+    for v in range(vectors):
+        j0 = n0 + v * U
+        if j0 >= H:
+            break
+        block, inside = j0 // width, j0 % width
+        unit = j0 // U
+        at = step(_z(plan, like, d, block, row, slots), inside)
+        cell_block_grad(
+            form,
+            rows,
+            at,
+            slots,
+            step(dh, v * U),
+            vectors * U,
+            dy if projected else step(dy, v * U),
+            dy_row,
+            _dcarry_of(plan, like, d, unit, b),
+            carry_of(plan, like, d, unit, carry_before, b),
+            carry_of(plan, like, d, unit, carry_after, b),
+            step(h_prev, j0),
+            step(h, j0),
+            D * P,
+            H - j0,
+            buffer,
+        )
+        if j0 + U >= H:  # what is left of a block has no units, and must not enter any sum
+            for r in range(rows):
+                for rest in range(inside + U, width, U):
+                    clear_vector(step(at, r * slots + rest - inside))
+
+
+@njit(**_UNIT)
+def _start_dh(plan, like, d, t_next, continues, b, rows, n0, vectors, dh, zeros, slots, form):
+    """dh of a few sequences before dy is added: from the next step, or from the final state."""
+    width = form.vectors * lanes_of(like)
+    if continues:
+        row = first_row(plan, t_next) + b
+        K, segments = form.gates * width, get(plan, p.BLOCKS)
+        _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, zeros, 0, dh, slots, form)
+    else:
+        padded = _padded(plan, like)
+        start = step(pointer_at(get(plan, p.DH_START), like), (d * get(plan, p.B) + b) * padded + n0)
+        _dz_times_weights(plan, like, d, 0, rows, n0, vectors, 0, 0, start, padded, dh, slots, form)
+
+
+@njit(**_UNIT)
+def _retreat(plan, like, d, number, b0, b1, first_panel, last_panel, scratch, form):
+    """One step back for some sequences and panels; ``number`` counts the steps in the order of computation."""
+    U = lanes_of(like)
+    T, H, P = get(plan, p.T), get(plan, p.H), get(plan, p.P)
+    slots = form.slots * form.vectors * U
+    t = number if d else T - 1 - number
+    t_next = t - 1 if d else t + 1
+    now = active_rows(plan, t)
+    past = 0 if number == 0 else active_rows(plan, t_next)
+    if past > now:
+        _finish(plan, like, d, t_next, max(b0, now), min(b1, past), first_panel, last_panel, scratch, form)
+    projected = get(plan, p.W_HR + d) != 0
+    if projected:
+        _retreat_projection(plan, like, d, t, t_next, past, b0, min(b1, now), scratch, slots, form)
+        last_panel = panel_count(H, U)
+    columns = H if projected else P
+    for n in range(first_panel, last_panel):
+        panel = n if number & 1 == 0 else first_panel + last_panel - 1 - n
+        n0 = panel_start(columns, U, panel)
+        vectors = panel_vectors(columns - n0, U)
+        b = b0
+        while b < min(b1, now):
+            end = min(b1, now, past) if b < past else min(b1, now)  # rows that go on first, then those that begin
+            groups = groups_of(end - b)
+            while groups > 0:
+                rows = (end - b + groups - 1) // groups
+                _retreat_rows(plan, like, d, t, t_next, b < past, b, rows, n0, vectors, scratch, slots, form)
+                b += rows
+                groups -= 1
+
+
+@njit(**_UNIT)
+def _retreat_projection(plan, like, d, t, t_next, past, b0, b1, scratch, slots, form):
+    """dh of the projected hidden state, all P numbers of it, dy included."""
+    U = lanes_of(like)
+    P, D = get(plan, p.P), get(plan, p.D)
+    dh = step(scratch, MAX_ROWS * _CELL * U)
+    zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
+    dy_part = step(scratch, MAX_ROWS * (_CELL + _DH) * U)
+    padded = _padded(plan, like)
+    total = pointer_at(get(plan, p.DH_TOTAL), like)
+    rows_of_all = first_row(plan, get(plan, p.T))
+    for panel in range(panel_count(P, U)):
+        n0 = panel_start(P, U, panel)
+        vectors = panel_vectors(P - n0, U)
+        b = b0
+        while b < b1:
+            end = min(b1, past) if b < past else b1
+            rows = min(MAX_ROWS, end - b)
+            _start_dh(plan, like, d, t_next, b < past, b, rows, n0, vectors, dh, zeros, slots, form)
+            for r in range(rows):
+                row = first_row(plan, t) + b + r
+                dy = step(pointer_at(get(plan, p.DY), like), row * D * P + d * P + n0)
+                to = step(total, (d * rows_of_all + row) * padded + n0)
+                for v in range(0, vectors * U, U):
+                    if n0 + v < P:
+                        load_part(dy_part, step(dy, v), P - n0 - v)
+                        add_vector(dy_part, step(dh, r * vectors * U + v))
+                        copy_row(step(to, v), dy_part, U)
+            b += rows
+
+
+@njit(**_UNIT)
+def _finish(plan, like, d, t, b0, b1, first_panel, last_panel, scratch, form):
+    """dh0 and dc0 of sequences whose first step, t, has been computed."""
+    U = lanes_of(like)
+    B, H, P, blocks = get(plan, p.B), get(plan, p.H), get(plan, p.P), get(plan, p.BLOCKS)
+    width = form.vectors * U
+    slots = form.slots * width
+    dh = step(scratch, MAX_ROWS * _CELL * U)
+    zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
+    is_lstm = get(plan, p.HAS_CARRY) != 0
+    adds_carry = form.gates == 3
+    for panel in range(first_panel, min(last_panel, panel_count(P, U))):
+        n0 = panel_start(P, U, panel)
+        vectors = panel_vectors(P - n0, U)
+        b = b0
+        while b < b1:
+            rows = min(MAX_ROWS, b1 - b)
+            row = first_row(plan, t) + b
+            K = form.gates * width
+            _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, blocks, zeros, 0, dh, slots, form)
+            for r in range(rows):
+                target = step(pointer_at(get(plan, p.DH0), like), (d * B + b + r) * P + n0)
+                for v in range(vectors):
+                    if n0 + v * U < P:
+                        part = step(dh, (r * vectors + v) * U)
+                        if adds_carry:
+                            add_vector(part, _dcarry_of(plan, like, d, n0 // U + v, b + r))
+                        store_part(step(target, v * U), part, P - n0 - v * U)
+            b += rows
+    if is_lstm and first_panel == 0:
+        for b in range(b0, b1):
+            target = step(pointer_at(get(plan, p.DC0), like), (d * B + b) * H)
+            for unit in range((H + U - 1) // U):
+                store_part(step(target, unit * U), _dcarry_of(plan, like, d, unit, b), H - unit * U)
+
+
+@njit(**_UNIT)
+def _add_rows_product(plan, dW, row_0, rows, N, n0, vectors, A, a_step, panel, K, edge):
+    """``dW[row_0 : row_0 + rows, n0 : n0 + panel's width] += A^T @ panel``; only columns that exist are written."""
+    U = lanes_of(dW)
+    columns = vectors * U
+    r = 0
+    groups = groups_of(rows)
+    while groups > 0:
+        count = (rows - r + groups - 1) // groups
+        C = step(dW, (row_0 + r) * N + n0)
+        if n0 + columns <= N:
+            _product(plan, vectors, count, C, N, C, N, step(A, r), 1, a_step, panel, K, 1, 0)
+        else:
+            for n in range(count):
+                for v in range(0, columns, U):
+                    if n0 + v < N:
+                        load_part(step(edge, n * columns + v), step(C, n * N + v), N - n0 - v)
+            _product(plan, vectors, count, edge, columns, edge, columns, step(A, r), 1, a_step, panel, K, 1, 0)
+            for n in range(count):
+                for v in range(0, columns, U):
+                    if n0 + v < N:
+                        store_part(step(C, n * N + v), step(edge, n * columns + v), N - n0 - v)
+        r += count
+        groups -= 1
+
+
+@njit(**_UNIT)
+def _gather(panel, source, source_row, rows, n0, columns, N):
+    """Copy a panel of columns of some rows, zeros beyond the last column."""
+    U = lanes_of(panel)
+    for r in range(rows):
+        for v in range(0, columns, U):
+            to = step(panel, r * columns + v)
+            if n0 + v < N:
+                load_part(to, step(source, r * source_row + n0 + v), N - n0 - v)
+            else:
+                clear_vector(to)
+
+
+@njit(**_UNIT)
+def _weight_gradients(plan, like, d, t0, t1, u0, u1, scratch, form):
+    """Add a chunk's share of dW_ih, dW_hh and the biases' gradients for some blocks."""
+    U = lanes_of(like)
+    I, H, P, D = get(plan, p.I), get(plan, p.H), get(plan, p.P), get(plan, p.D)
+    width = form.vectors * U
+    slots = form.slots * width
+    row_0 = first_row(plan, t0)
+    rows = first_row(plan, t1) - row_0
+    edge = step(scratch, MAX_ROWS * (_CELL + _DH) * U)
+    panel = step(scratch, _FIXED * U)
+    x = step(pointer_at(get(plan, p.X), like), row_0 * I)
+    for recurrent in range(2):
+        N = P if recurrent else I
+        dW = pointer_at(get(plan, p.DW_HH + d if recurrent else p.DW_IH + d), like)
+        first = form.first_hh if recurrent else form.first_ih
+        turn = form.turn_hh if recurrent else form.turn_ih
+        n0 = 0
+        while n0 < N:
+            vectors = panel_vectors(N - n0, U)
+            if recurrent:
+                done = 0
+                for t in range(t0, t1):
+                    count = active_rows(plan, t)
+                    source = h_of(plan, like, d, t + 2 if d else t, 0)
+                    _gather(step(panel, done * vectors * U), source, D * P, count, n0, vectors * U, N)
+                    done += count
+            else:
+                _gather(panel, x, I, rows, n0, vectors * U, N)
+            for block in range(u0, u1):
+                z = _z(plan, like, d, block, row_0, slots)
+                for n in range(form.gates):
+                    gate = (n + turn) % form.gates
+                    j0 = block * width
+                    count = min(width, H - j0)
+                    A = step(z, (first + n) * width)
+                    _add_rows_product(plan, dW, gate * H + j0, count, N, n0, vectors, A, slots, panel, rows, edge)
+            n0 += vectors * U
+    _bias_gradients(plan, like, d, row_0, rows, u0, u1, scratch, form)
+
+
+@njit(**_UNIT)
+def _bias_gradients(plan, like, d, row_0, rows, u0, u1, scratch, form):
+    """Add the sums of dz over a chunk's rows: a product with a row of ones."""
+    if get(plan, p.DB_IH + d) == 0:
+        return
+    U = lanes_of(like)
+    H = get(plan, p.H)
+    width = form.vectors * U
+    slots = form.slots * width
+    zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
+    one = step(zeros, 4 * U)
+    sums = scratch
+    db_ih, db_hh = pointer_at(get(plan, p.DB_IH + d), like), pointer_at(get(plan, p.DB_HH + d), like)
+    for block in range(u0, u1):
+        z = _z(plan, like, d, block, row_0, slots)
+        if form.slots == 4:
+            _product(plan, 4, 1, sums, slots, zeros, 0, one, 0, 0, z, rows, 1, 0)
+        else:
+            one_gate(plan, 1, sums, slots, zeros, 0, one, 0, 0, z, rows)
+        count = min(width, H - block * width)
+        for n in range(form.gates):
+            to_ih = (n + form.turn_ih) % form.gates * H + block * width
+            to_hh = (n + form.turn_hh) % form.gates * H + block * width
+            for j in range(count):
+                put(db_ih, to_ih + j, get(db_ih, to_ih + j) + get(sums, (form.first_ih + n) * width + j))
+                put(db_hh, to_hh + j, get(db_hh, to_hh + j) + get(sums, (form.first_hh + n) * width + j))
+
+
+@njit(**_UNIT)
+def _projection_gradient(plan, like, d, t0, t1, first, last, scratch):
+    """Add a chunk's share of dW_hr for the rows ``first:last`` of it."""
+    U = lanes_of(like)
+    H, _B = get(plan, p.H), get(plan, p.B)
+    row_0 = first_row(plan, t0)
+    rows = first_row(plan, t1) - row_0
+    padded = _padded(plan, like)
+    edge = step(scratch, MAX_ROWS * (_CELL + _DH) * U)
+    panel = step(scratch, _FIXED * U)
+    dW = pointer_at(get(plan, p.DW_HR + d), like)
+    total = pointer_at(get(plan, p.DH_TOTAL), like)
+    A = step(total, (d * first_row(plan, get(plan, p.T)) + row_0) * padded + first)
+    n0 = 0
+    while n0 < H:
+        vectors = panel_vectors(H - n0, U)
+        done = 0
+        for t in range(t0, t1):
+            count = active_rows(plan, t)
+            _gather(step(panel, done * vectors * U), m_of(plan, like, d, t, 0), H, count, n0, vectors * U, H)
+            done += count
+        _add_rows_product(plan, dW, first, last - first, H, n0, vectors, A, padded, panel, rows, edge)
+        n0 += vectors * U
+
+
+@njit(**_UNIT)
+def _input_gradient(plan, like, d, row, last, scratch, form):
+    """dx of the rows ``row:last``."""
+    U = lanes_of(like)
+    I, blocks = get(plan, p.I), get(plan, p.BLOCKS)
+    width = form.vectors * U
+    slots = form.slots * width
+    depth = blocks * form.gates * width
+    edge = step(scratch, MAX_ROWS * (_CELL + _DH) * U)
+    zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
+    W = step(pointer_at(get(plan, p.PACKED_IH), like), d * depth * ((I + U - 1) // U * U))
+    dx = step(pointer_at(get(plan, p.DX), like), d * first_row(plan, get(plan, p.T)) * I)
+    K, far = form.gates * width, get(plan, p.ROWS) * slots
+    n0 = 0
+    while n0 < I:
+        vectors = panel_vectors(I - n0, U)
+        columns = vectors * U
+        at = row
+        groups = groups_of(last - row)
+        while groups > 0:
+            rows = (last - at + groups - 1) // groups
+            dz = step(_z(plan, like, d, 0, at, slots), form.first_ih * width)
+            C = step(dx, at * I + n0)
+            panel = step(W, n0 * depth)
+            if n0 + columns <= I:
+                _product(plan, vectors, rows, C, I, zeros, 0, dz, slots, 1, panel, K, blocks, far)
+            else:
+                _product(plan, vectors, rows, edge, columns, zeros, 0, dz, slots, 1, panel, K, blocks, far)
+                for r in range(rows):
+                    for v in range(0, columns, U):
+                        if n0 + v < I:
+                            store_part(step(C, r * I + v), step(edge, r * columns + v), I - n0 - v)
+            at += rows
+            groups -= 1
+        n0 += columns
+
+
+@njit(**_UNIT)
+def _products(plan, like, d, t0, t1, part, scratch, form):
+    """One member's share of a chunk's matrix products."""
+    members, blocks = get(plan, p.MEMBERS), get(plan, p.BLOCKS)
+    _weight_gradients(
+        plan, like, d, t0, t1, share(blocks, members, part), share(blocks, members, part + 1), scratch, form
+    )
+    if get(plan, p.W_HR + d) != 0:
+        P = get(plan, p.P)
+        _projection_gradient(plan, like, d, t0, t1, share(P, members, part), share(P, members, part + 1), scratch)
+    row, count = first_row(plan, t0), first_row(plan, t1) - first_row(plan, t0)
+    _input_gradient(
+        plan, like, d, row + share(count, members, part), row + share(count, members, part + 1), scratch, form
+    )
+
+
+@njit(**_UNIT)
+def _run_phase(plan, like, d, phase, part, member, form):
+    """One member's part of a phase. The phases: packing; for every chunk its scan and its products; dh0 and dc0.
+
+    By units the scan has a phase for every step.
+    """
+    T, B, chunk, members = get(plan, p.T), get(plan, p.B), get(plan, p.CHUNK), get(plan, p.MEMBERS)
+    scratch = step(pointer_at(get(plan, p.SCRATCH), like), member * get(plan, p.SCRATCH_SIZE))
+    panels = panel_count(get(plan, p.P), lanes_of(like))
+    b0, b1, n0, n1 = bounds(plan, part, panels)
+    constants = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * lanes_of(like))
+    for v in range(4):
+        clear_vector(step(constants, v * lanes_of(like)))
+    put(constants, 4 * lanes_of(like), 1)
+    if phase == 0:
+        _begin(plan, like, d, part, form)
+        return
+    per_chunk = chunk + 1 if get(plan, p.SPLIT_UNITS) else 2
+    first = (phase - 1) // per_chunk * chunk
+    last = min(T, first + chunk)
+    inside = (phase - 1) % per_chunk
+    scans = last - first if get(plan, p.SPLIT_UNITS) else 1
+    if phase == get(plan, p.PHASES) - 1:
+        t = T - 1 if d else 0
+        b0, b1 = share(B, members, part), share(B, members, part + 1)
+        n0, n1 = 0, panels
+        _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), n0, n1, scratch, form)
+    elif inside == scans:
+        t0, t1 = (first, last) if d else (T - last, T - first)
+        _products(plan, like, d, t0, t1, part, scratch, form)
+    else:
+        if get(plan, p.SPLIT_UNITS):
+            first, last = first + inside, first + inside + 1
+        for number in range(first, last):
+            _retreat(plan, like, d, number, b0, b1, n0, n1, scratch, form)
+
+
+def count_phases(T: int, chunk: int, by_units: bool) -> int:
+    """Number of phases of a backward pass."""
+    chunks = -(-T // chunk)
+    return 2 + chunks + (T if by_units else chunks)
+
+
+def _lstm(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, LSTM_FORM)
+
+
+def _gru(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, GRU_FORM)
+
+
+def _rnn_tanh(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, RNN_TANH_FORM)
+
+
+def _rnn_relu(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, RNN_RELU_FORM)
+
+
+_TILES = {1, 2, 4}
+BACKWARD = {
+    "lstm": Kernel(_lstm, _TILES),
+    "gru": Kernel(_gru, _TILES),
+    "rnn_tanh": Kernel(_rnn_tanh, _TILES),
+    "rnn_relu": Kernel(_rnn_relu, _TILES),
+}

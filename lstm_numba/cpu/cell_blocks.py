@@ -1,0 +1,497 @@
+"""What is particular to a cell: one time step of a block of units, forward and backward.
+
+A block is as many hidden units as a vector register has lanes (for the plain RNN: as a tile has columns). Its
+numbers lie side by side in *slots*, one slot per gate, in a buffer that stays in the L1 cache. There they pass
+through the scalar equations of :mod:`lstm_numba.cells`; the loops over the buffer have a fixed length and touch
+nothing else, so LLVM turns the scalar equations into vector instructions.
+
+=====  ==============================================  ================  ==============
+cell   slots of z (input product, recurrent product)   kept for backward  carry
+=====  ==============================================  ================  ==============
+lstm   i, f, g, o (both)                               i, f, g, o         c
+gru    n_x, r, z (input); r, z, n_h (recurrent)        n, r, z, n_h       (dh z) backward
+rnn    z (both)                                        nothing but h      none
+=====  ==============================================  ================  ==============
+"""
+
+from typing import NamedTuple
+
+from numba import njit
+from numba.extending import overload
+
+from lstm_numba.cells import (
+    gru_step,
+    gru_step_grad,
+    lstm_step,
+    lstm_step_grad,
+    rnn_relu_step,
+    rnn_relu_step_grad,
+    rnn_tanh_step,
+    rnn_tanh_step_grad,
+)
+from lstm_numba.cpu import plan as p
+from lstm_numba.cpu.simd import (
+    VECTORS,
+    call_tile,
+    copy_vector,
+    get,
+    lanes_of,
+    load_part,
+    put,
+    step,
+    store_part,
+)
+
+_UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
+
+# Four gates are one tile of four vectors, or two of two; three gates are one of three, or three of one.
+FOUR = 4 // min(VECTORS, 4)  # panels for four vectors
+THREE = 1 if VECTORS >= 3 else 3
+TILE_OF_FOUR = 4 // FOUR
+TILE_OF_THREE = 3 // THREE
+TILE_OF_ONE = VECTORS
+
+
+@njit(**_UNIT)
+def four_gates(plan, rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
+    """C = S + A @ W for a block of four slots."""
+    width = TILE_OF_FOUR * lanes_of(C)
+    tile = get(plan, p.TILES + TILE_OF_FOUR)
+    for part in range(FOUR):
+        at = part * width
+        call_tile(tile, rows, step(C, at), c_row, step(S, at), s_row, A, a_row, a_step, step(W, at * K), K, 1, 0)
+
+
+@njit(**_UNIT)
+def three_gates(plan, rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
+    """C = S + A @ W for a block of three slots."""
+    width = TILE_OF_THREE * lanes_of(C)
+    tile = get(plan, p.TILES + TILE_OF_THREE)
+    for part in range(THREE):
+        at = part * width
+        call_tile(tile, rows, step(C, at), c_row, step(S, at), s_row, A, a_row, a_step, step(W, at * K), K, 1, 0)
+
+
+@njit(**_UNIT)
+def one_gate(plan, rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
+    """C = S + A @ W for a block of one wide slot."""
+    call_tile(get(plan, p.TILES + TILE_OF_ONE), rows, C, c_row, S, s_row, A, a_row, a_step, W, K, 1, 0)
+
+
+# -- LSTM --------------------------------------------------------------------------------------------------------
+
+
+@njit(forceinline=True, **_UNIT)
+def _activate_lstm(buffer, rows):
+    """``z_i z_f z_g z_o c_prev -`` becomes ``i f g o c h`` in every row."""
+    U = lanes_of(buffer)
+    for r in range(rows):
+        at = r * 6 * U
+        for j in range(at, at + U):
+            i, f, g, o, c, h = lstm_step(
+                get(buffer, j),
+                get(buffer, j + U),
+                get(buffer, j + 2 * U),
+                get(buffer, j + 3 * U),
+                get(buffer, j + 4 * U),
+            )
+            put(buffer, j, i)
+            put(buffer, j + U, f)
+            put(buffer, j + 2 * U, g)
+            put(buffer, j + 3 * U, o)
+            put(buffer, j + 4 * U, c)
+            put(buffer, j + 5 * U, h)
+
+
+@njit(**_UNIT)
+def lstm_input(plan, rows, z, z_row, bias, x, x_row, W, K):
+    """Input's share of z for a few rows of a block."""
+    four_gates(plan, rows, z, z_row, bias, 0, x, x_row, 1, W, K)
+
+
+@njit(**_UNIT)
+def lstm_block(
+    plan,
+    rows,
+    W,  # packed recurrent weights of the block
+    K,  # length of h
+    z,  # (rows, 4U) input's share in, gates out if `keep`
+    z_row,
+    h_prev,  # (rows, K)
+    h_row,
+    h_own,  # (rows, U) the block's own units in h_prev; not needed here
+    carry_in,  # (rows, U) c
+    carry_out,
+    h,  # (rows, count) out
+    out_row,
+    count,  # units in the block
+    keep,
+    buffer,
+):
+    """One time step of a block of LSTM units for a few sequences."""
+    U = lanes_of(z)
+    four_gates(plan, rows, buffer, 6 * U, z, z_row, h_prev, h_row, 1, W, K)
+    for r in range(rows):
+        copy_vector(step(buffer, r * 6 * U + 4 * U), step(carry_in, r * U))
+    _activate_lstm(buffer, rows)
+    for r in range(rows):
+        at = step(buffer, r * 6 * U)
+        if keep:
+            for slot in range(4):
+                copy_vector(step(z, r * z_row + slot * U), step(at, slot * U))
+        copy_vector(step(carry_out, r * U), step(at, 4 * U))
+        store_part(step(h, r * out_row), step(at, 5 * U), count)
+
+
+@njit(forceinline=True, **_UNIT)
+def _differentiate_lstm(buffer, rows):
+    """``i f g o c_prev c dh dc dy`` becomes ``dz_i dz_f dz_g dz_o c_prev c dh dc_prev dy`` in every row."""
+    U = lanes_of(buffer)
+    for r in range(rows):
+        at = r * 9 * U
+        for j in range(at, at + U):
+            dz_i, dz_f, dz_g, dz_o, dc_prev = lstm_step_grad(
+                get(buffer, j + 6 * U) + get(buffer, j + 8 * U),
+                get(buffer, j + 7 * U),
+                get(buffer, j),
+                get(buffer, j + U),
+                get(buffer, j + 2 * U),
+                get(buffer, j + 3 * U),
+                get(buffer, j + 4 * U),
+                get(buffer, j + 5 * U),
+            )
+            put(buffer, j, dz_i)
+            put(buffer, j + U, dz_f)
+            put(buffer, j + 2 * U, dz_g)
+            put(buffer, j + 3 * U, dz_o)
+            put(buffer, j + 7 * U, dc_prev)
+
+
+@njit(**_UNIT)
+def lstm_block_grad(
+    rows,
+    z,  # (rows, 4U) gates in, dz out
+    z_row,
+    dh,  # (rows, U) what reaches h through the next step
+    dh_row,
+    dy,  # (rows, count)
+    dy_row,
+    dcarry,  # (rows, U) dc in, dc_prev out
+    c_prev,  # (rows, U) carry before the step
+    c,  # (rows, U) carry after the step
+    h_prev,  # (rows, count) not needed here
+    h,  # not needed here
+    h_row,
+    count,
+    buffer,
+):
+    """One time step back of a block of LSTM units for a few sequences."""
+    U = lanes_of(z)
+    for r in range(rows):
+        at = step(buffer, r * 9 * U)
+        for slot in range(4):
+            copy_vector(step(at, slot * U), step(z, r * z_row + slot * U))
+        copy_vector(step(at, 4 * U), step(c_prev, r * U))
+        copy_vector(step(at, 5 * U), step(c, r * U))
+        copy_vector(step(at, 6 * U), step(dh, r * dh_row))
+        copy_vector(step(at, 7 * U), step(dcarry, r * U))
+        load_part(step(at, 8 * U), step(dy, r * dy_row), count)
+    _differentiate_lstm(buffer, rows)
+    for r in range(rows):
+        at = step(buffer, r * 9 * U)
+        for slot in range(4):
+            load_part(step(z, r * z_row + slot * U), step(at, slot * U), count)
+        copy_vector(step(dcarry, r * U), step(at, 7 * U))
+
+
+# -- GRU ---------------------------------------------------------------------------------------------------------
+
+
+@njit(forceinline=True, **_UNIT)
+def _activate_gru(buffer, rows):
+    """``n_x z_r z_z n_h h_prev`` becomes ``n r z n_h h`` in every row."""
+    U = lanes_of(buffer)
+    for r in range(rows):
+        at = r * 5 * U
+        for j in range(at, at + U):
+            reset, update, n, h = gru_step(
+                get(buffer, j + U),
+                get(buffer, j + 2 * U),
+                get(buffer, j),
+                get(buffer, j + 3 * U),
+                get(buffer, j + 4 * U),
+            )
+            put(buffer, j, n)
+            put(buffer, j + U, reset)
+            put(buffer, j + 2 * U, update)
+            put(buffer, j + 4 * U, h)
+
+
+@njit(**_UNIT)
+def gru_input(plan, rows, z, z_row, bias, x, x_row, W, K):
+    """Input's share of z for a few rows of a block; the slot of n_h gets its bias."""
+    U = lanes_of(z)
+    three_gates(plan, rows, z, z_row, bias, 0, x, x_row, 1, W, K)
+    for r in range(rows):
+        copy_vector(step(z, r * z_row + 3 * U), step(bias, 3 * U))
+
+
+@njit(**_UNIT)
+def gru_block(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
+    """One time step of a block of GRU units for a few sequences; arguments as for :func:`lstm_block`."""
+    U = lanes_of(z)
+    three_gates(plan, rows, step(buffer, U), 5 * U, step(z, U), z_row, h_prev, h_row, 1, W, K)
+    for r in range(rows):
+        copy_vector(step(buffer, r * 5 * U), step(z, r * z_row))
+        load_part(step(buffer, r * 5 * U + 4 * U), step(h_own, r * h_row), count)
+    _activate_gru(buffer, rows)
+    for r in range(rows):
+        at = step(buffer, r * 5 * U)
+        if keep:
+            for slot in range(4):
+                copy_vector(step(z, r * z_row + slot * U), step(at, slot * U))
+        store_part(step(h, r * out_row), step(at, 4 * U), count)
+
+
+@njit(forceinline=True, **_UNIT)
+def _differentiate_gru(buffer, rows):
+    """``n r z n_h h_prev dh carry dy`` becomes ``dn_x dz_r dz_z dn_h h_prev dh carry dy`` in every row."""
+    U = lanes_of(buffer)
+    for r in range(rows):
+        at = r * 8 * U
+        for j in range(at, at + U):
+            dz_r, dz_z, dn_x, dn_h, dh_prev = gru_step_grad(
+                get(buffer, j + 5 * U) + get(buffer, j + 6 * U) + get(buffer, j + 7 * U),
+                get(buffer, j + U),
+                get(buffer, j + 2 * U),
+                get(buffer, j),
+                get(buffer, j + 3 * U),
+                get(buffer, j + 4 * U),
+            )
+            put(buffer, j, dn_x)
+            put(buffer, j + U, dz_r)
+            put(buffer, j + 2 * U, dz_z)
+            put(buffer, j + 3 * U, dn_h)
+            put(buffer, j + 6 * U, dh_prev)
+
+
+@njit(**_UNIT)
+def gru_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
+    """One time step back of a block of GRU units; arguments as for :func:`lstm_block_grad`.
+
+    The carry is the part of dh that goes straight to the step before, through ``z * h_prev``.
+    """
+    U = lanes_of(z)
+    for r in range(rows):
+        at = step(buffer, r * 8 * U)
+        for slot in range(4):
+            copy_vector(step(at, slot * U), step(z, r * z_row + slot * U))
+        load_part(step(at, 4 * U), step(h_prev, r * h_row), count)
+        copy_vector(step(at, 5 * U), step(dh, r * dh_row))
+        copy_vector(step(at, 6 * U), step(dcarry, r * U))
+        load_part(step(at, 7 * U), step(dy, r * dy_row), count)
+    _differentiate_gru(buffer, rows)
+    for r in range(rows):
+        at = step(buffer, r * 8 * U)
+        for slot in range(4):
+            load_part(step(z, r * z_row + slot * U), step(at, slot * U), count)
+        copy_vector(step(dcarry, r * U), step(at, 6 * U))
+
+
+# -- RNN ---------------------------------------------------------------------------------------------------------
+
+
+@njit(forceinline=True, **_UNIT)
+def _activate_rnn_tanh(buffer, rows):
+    U = VECTORS * lanes_of(buffer)
+    for r in range(rows):
+        for j in range(r * U, r * U + U):
+            put(buffer, j, rnn_tanh_step(get(buffer, j)))
+
+
+@njit(forceinline=True, **_UNIT)
+def _activate_rnn_relu(buffer, rows):
+    U = VECTORS * lanes_of(buffer)
+    for r in range(rows):
+        for j in range(r * U, r * U + U):
+            put(buffer, j, rnn_relu_step(get(buffer, j)))
+
+
+@njit(**_UNIT)
+def _store_rnn(rows, h, out_row, count, buffer):
+    width = VECTORS * lanes_of(h)
+    for r in range(rows):
+        for v in range(0, min(count, width), lanes_of(h)):
+            store_part(step(h, r * out_row + v), step(buffer, r * width + v), count - v)
+
+
+@njit(**_UNIT)
+def rnn_input(plan, rows, z, z_row, bias, x, x_row, W, K):
+    """Input's share of z for a few rows of a block."""
+    one_gate(plan, rows, z, z_row, bias, 0, x, x_row, 1, W, K)
+
+
+@njit(**_UNIT)
+def rnn_tanh_block(
+    plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+):
+    """One time step of a block of tanh units for a few sequences; arguments as for :func:`lstm_block`."""
+    one_gate(plan, rows, buffer, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
+    _activate_rnn_tanh(buffer, rows)
+    _store_rnn(rows, h, out_row, count, buffer)
+
+
+@njit(**_UNIT)
+def rnn_relu_block(
+    plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+):
+    """One time step of a block of rectified units for a few sequences; arguments as for :func:`lstm_block`."""
+    one_gate(plan, rows, buffer, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
+    _activate_rnn_relu(buffer, rows)
+    _store_rnn(rows, h, out_row, count, buffer)
+
+
+@njit(**_UNIT)
+def _load_rnn(rows, dh, dh_row, dy, dy_row, h, h_row, count, buffer):
+    U = lanes_of(dh)
+    for r in range(rows):
+        at = step(buffer, r * 3 * U)
+        load_part(at, step(h, r * h_row), count)
+        copy_vector(step(at, U), step(dh, r * dh_row))
+        load_part(step(at, 2 * U), step(dy, r * dy_row), count)
+
+
+@njit(forceinline=True, **_UNIT)
+def _differentiate_rnn_tanh(buffer, rows):
+    """``h dh dy`` becomes ``dz dh dy`` in every row."""
+    U = lanes_of(buffer)
+    for r in range(rows):
+        at = r * 3 * U
+        for j in range(at, at + U):
+            put(buffer, j, rnn_tanh_step_grad(get(buffer, j + U) + get(buffer, j + 2 * U), get(buffer, j)))
+
+
+@njit(forceinline=True, **_UNIT)
+def _differentiate_rnn_relu(buffer, rows):
+    """``h dh dy`` becomes ``dz dh dy`` in every row."""
+    U = lanes_of(buffer)
+    for r in range(rows):
+        at = r * 3 * U
+        for j in range(at, at + U):
+            put(buffer, j, rnn_relu_step_grad(get(buffer, j + U) + get(buffer, j + 2 * U), get(buffer, j)))
+
+
+@njit(**_UNIT)
+def rnn_tanh_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
+    """One time step back of tanh units; arguments as for :func:`lstm_block_grad`."""
+    _load_rnn(rows, dh, dh_row, dy, dy_row, h, h_row, count, buffer)
+    _differentiate_rnn_tanh(buffer, rows)
+    for r in range(rows):
+        load_part(step(z, r * z_row), step(buffer, r * 3 * lanes_of(z)), count)
+
+
+@njit(**_UNIT)
+def rnn_relu_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
+    """One time step back of rectified units; arguments as for :func:`lstm_block_grad`."""
+    _load_rnn(rows, dh, dh_row, dy, dy_row, h, h_row, count, buffer)
+    _differentiate_rnn_relu(buffer, rows)
+    for r in range(rows):
+        load_part(step(z, r * z_row), step(buffer, r * 3 * lanes_of(z)), count)
+
+
+# -- which functions belong to a cell ----------------------------------------------------------------------------
+
+
+class Form(NamedTuple):
+    """How a cell's gates are laid out; see :mod:`lstm_numba.cpu.packing`. Its class tells compiled code the cell."""
+
+    gates: int  # G: the weight matrices have G * H rows
+    slots: int  # vectors of z per vector of units
+    vectors: int  # vectors of units in a block
+    first_ih: int  # slots that the input product fills, and which gate sits in the first of them
+    turn_ih: int
+    first_hh: int  # the same for the recurrent product
+    turn_hh: int
+    panel: int  # vectors in a tile of these products
+
+
+class LSTMForm(Form):
+    """Slots i, f, g, o."""
+
+
+class GRUForm(Form):
+    """Slots n_x, r, z, n_h: the input product fills the first three, the recurrent product the last three."""
+
+
+class RNNTanhForm(Form):
+    """One slot."""
+
+
+class RNNReluForm(Form):
+    """One slot."""
+
+
+LSTM_FORM = LSTMForm(4, 4, 1, 0, 0, 0, 0, 4 // FOUR)
+GRU_FORM = GRUForm(3, 4, 1, 0, 2, 1, 0, 3 // THREE)
+RNN_TANH_FORM = RNNTanhForm(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)
+RNN_RELU_FORM = RNNReluForm(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)
+FORMS = {"lstm": LSTM_FORM, "gru": GRU_FORM, "rnn_tanh": RNN_TANH_FORM, "rnn_relu": RNN_RELU_FORM}
+
+
+def cell_input(form, plan, rows, z, z_row, bias, x, x_row, W, K):
+    """Input's share of z, for the cell of this form."""
+    raise NotImplementedError("cell_input is for compiled code")
+
+
+@overload(cell_input, jit_options=_UNIT)
+def _compiled_cell_input(form, plan, rows, z, z_row, bias, x, x_row, W, K):
+    function = {LSTMForm: lstm_input, GRUForm: gru_input}.get(form.instance_class, rnn_input)
+    return lambda form, plan, rows, z, z_row, bias, x, x_row, W, K: function(plan, rows, z, z_row, bias, x, x_row, W, K)
+
+
+def cell_block(
+    form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+):
+    """One time step of a block, for the cell of this form."""
+    raise NotImplementedError("cell_block is for compiled code")
+
+
+@overload(cell_block, jit_options=_UNIT)
+def _compiled_cell_block(
+    form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+):
+    function = {
+        LSTMForm: lstm_block,
+        GRUForm: gru_block,
+        RNNTanhForm: rnn_tanh_block,
+        RNNReluForm: rnn_relu_block,
+    }[form.instance_class]
+
+    def block(
+        form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+    ):
+        function(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer)
+
+    return block
+
+
+def cell_block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
+    """One time step back of a block, for the cell of this form."""
+    raise NotImplementedError("cell_block_grad is for compiled code")
+
+
+@overload(cell_block_grad, jit_options=_UNIT)
+def _compiled_cell_block_grad(
+    form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer
+):
+    function = {
+        LSTMForm: lstm_block_grad,
+        GRUForm: gru_block_grad,
+        RNNTanhForm: rnn_tanh_block_grad,
+        RNNReluForm: rnn_relu_block_grad,
+    }[form.instance_class]
+
+    def block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
+        function(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer)
+
+    return block_grad

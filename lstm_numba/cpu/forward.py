@@ -1,0 +1,391 @@
+"""The forward pass of one recurrent layer: input product, scan over time, threads. Every cell goes through here.
+
+Two ways of sharing the work between the members of a team (see :mod:`lstm_numba.cpu.teams`):
+
+- by sequences: every member computes some sequences of the batch from the first step to the last, and nobody waits;
+- by units: every member computes some hidden units of all sequences, and all meet after every step.
+
+The input's share of the pre-activations is computed for a few steps at a time: few enough to be in the L2 cache
+still when the scan needs it. ``z`` is stored block by block, within a block row by row (a row is one sequence at one
+step), so that whatever is read or written together lies together.
+"""
+
+from numba import njit
+
+from lstm_numba.cpu import plan as p
+from lstm_numba.cpu.cell_blocks import (
+    GRU_FORM,
+    LSTM_FORM,
+    RNN_RELU_FORM,
+    RNN_TANH_FORM,
+    TILE_OF_FOUR,
+    TILE_OF_ONE,
+    TILE_OF_THREE,
+    cell_block,
+    cell_input,
+    one_gate,
+)
+from lstm_numba.cpu.launch import Kernel
+from lstm_numba.cpu.packing import pack_bias, pack_block
+from lstm_numba.cpu.simd import (
+    MAX_ROWS,
+    VECTORS,
+    clear_vector,
+    copy_row,
+    get,
+    lanes_of,
+    load_part,
+    pointer_at,
+    step,
+    store_part,
+)
+
+_UNIT = {"error_model": "numpy"}
+BUFFER_VECTORS = 6  # vectors per row of the largest buffer that a block uses, forward
+
+
+@njit(**_UNIT)
+def groups_of(rows):
+    """How many tiles cover these rows."""
+    return (rows + MAX_ROWS - 1) // MAX_ROWS
+
+
+@njit(**_UNIT)
+def first_row(plan, t):
+    """Where step t begins in arrays that hold the rows of all steps, one after the other."""
+    offsets = get(plan, p.OFFSETS)
+    if offsets == 0:
+        return t * get(plan, p.B)
+    return get(pointer_at(offsets, plan), t)
+
+
+@njit(**_UNIT)
+def active_rows(plan, t):
+    """Sequences that have not ended at step t; sequences are sorted, the longest first."""
+    if get(plan, p.OFFSETS) == 0:
+        return get(plan, p.B)
+    return first_row(plan, t + 1) - first_row(plan, t)
+
+
+@njit(**_UNIT)
+def length_of(plan, b):
+    """Steps of sequence b."""
+    lengths = get(plan, p.LENGTHS)
+    if lengths == 0:
+        return get(plan, p.T)
+    return get(pointer_at(lengths, plan), b)
+
+
+@njit(**_UNIT)
+def h_of(plan, like, d, slot, b):
+    """Hidden state of sequence b in a slot: 0 is before the first step, T + 1 behind the last."""
+    B, P, D = get(plan, p.B), get(plan, p.P), get(plan, p.D)
+    return step(pointer_at(get(plan, p.H_SLOTS), like), (slot * B + b) * D * P + d * P)
+
+
+@njit(**_UNIT)
+def carry_of(plan, like, d, block, slot, b):
+    """Cell state of one block of sequence b; slot 0 is before step 0. In inference there is one slot only."""
+    B, U = get(plan, p.B), lanes_of(like)
+    slots = get(plan, p.T) + 1
+    if get(plan, p.TRAINING) == 0:
+        slots, slot = 1, 0
+    at = ((d * get(plan, p.BLOCKS) + block) * slots + slot) * B + b
+    return step(pointer_at(get(plan, p.CARRY), like), at * U)
+
+
+@njit(**_UNIT)
+def _begin_states(plan, like, d, first, last):
+    """Put the initial states of some sequences where their first step looks for them."""
+    U = lanes_of(like)
+    B, H, P = get(plan, p.B), get(plan, p.H), get(plan, p.P)
+    for b in range(first, last):
+        slot = length_of(plan, b) + 1 if d else 0
+        copy_row(h_of(plan, like, d, slot, b), step(pointer_at(get(plan, p.H0), like), (d * B + b) * P), P)
+        if get(plan, p.HAS_CARRY):
+            source = step(pointer_at(get(plan, p.C0), like), (d * B + b) * H)
+            slot = length_of(plan, b) if d else 0
+            for block in range(get(plan, p.BLOCKS)):
+                load_part(carry_of(plan, like, d, block, slot, b), step(source, block * U), H - block * U)
+
+
+@njit(**_UNIT)
+def _end_states(plan, like, d, first, last):
+    """Collect the states after the last step of some sequences."""
+    U = lanes_of(like)
+    B, H, P = get(plan, p.B), get(plan, p.H), get(plan, p.P)
+    for b in range(first, last):
+        slot = 1 if d else length_of(plan, b)
+        copy_row(step(pointer_at(get(plan, p.H_N), like), (d * B + b) * P), h_of(plan, like, d, slot, b), P)
+        if get(plan, p.HAS_CARRY):
+            target = step(pointer_at(get(plan, p.C_N), like), (d * B + b) * H)
+            slot = 0 if d else length_of(plan, b)
+            for block in range(get(plan, p.BLOCKS)):
+                store_part(step(target, block * U), carry_of(plan, like, d, block, slot, b), H - block * U)
+
+
+@njit(**_UNIT)
+def _pack(plan, like, d, part, form):
+    """Pack one member's share of the weights and the bias."""
+    U = lanes_of(like)
+    I, H, P, blocks, members = get(plan, p.I), get(plan, p.H), get(plan, p.P), get(plan, p.BLOCKS), get(plan, p.MEMBERS)
+    width, slots = form.vectors * U, form.slots * form.vectors * U
+    packed = form.gates * width
+    W_ih, W_hh = pointer_at(get(plan, p.W_IH + d), like), pointer_at(get(plan, p.W_HH + d), like)
+    packed_ih = step(pointer_at(get(plan, p.PACKED_IH), like), d * blocks * I * packed)
+    packed_hh = step(pointer_at(get(plan, p.PACKED_HH), like), d * blocks * P * packed)
+    bias = step(pointer_at(get(plan, p.BIAS), like), d * blocks * slots)
+    b_ih, b_hh = pointer_at(get(plan, p.B_IH + d), like), pointer_at(get(plan, p.B_HH + d), like)
+    for block in range(part * blocks // members, (part + 1) * blocks // members):
+        pack_block(step(packed_ih, block * I * packed), W_ih, I, H, form.gates, form.turn_ih, block, width, form.panel)
+        pack_block(step(packed_hh, block * P * packed), W_hh, P, H, form.gates, form.turn_hh, block, width, form.panel)
+        pack_bias(step(bias, block * slots), b_ih, b_hh, get(plan, p.B_IH + d) != 0, H, form, block, width)
+    if get(plan, p.W_HR + d) != 0 and part == 0:
+        W_hr = pointer_at(get(plan, p.W_HR + d), like)
+        panel = form.vectors - form.vectors + VECTORS
+        wide = panel * U
+        panels = (P + wide - 1) // wide
+        packed_hr = step(pointer_at(get(plan, p.PACKED_HR), like), d * panels * H * wide)
+        for n in range(panels):
+            pack_block(step(packed_hr, n * H * wide), W_hr, H, P, part + 1, part, n, wide, panel)
+
+
+@njit(**_UNIT)
+def _z_row(plan, d, block, row, slots):
+    """Offset of a row of z. In inference z holds one chunk of steps, counted from its first row."""
+    return ((d * get(plan, p.BLOCKS) + block) * get(plan, p.ROWS) + row) * slots
+
+
+@njit(**_UNIT)
+def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, base, form):
+    """Input's share of z for some steps, sequences and blocks."""
+    U = lanes_of(like)
+    I, B = get(plan, p.I), get(plan, p.B)
+    slots, packed = form.slots * form.vectors * U, form.gates * form.vectors * U
+    blocks = get(plan, p.BLOCKS)
+    x, z = pointer_at(get(plan, p.X), like), pointer_at(get(plan, p.Z), like)
+    for block in range(first_block, last_block):
+        W = step(pointer_at(get(plan, p.PACKED_IH), like), (d * blocks + block) * I * packed)
+        bias = step(pointer_at(get(plan, p.BIAS), like), (d * blocks + block) * slots)
+        if b0 == 0 and b1 == B:  # all rows of all steps follow each other
+            row, last = first_row(plan, t0), first_row(plan, t1)
+            groups = groups_of(last - row)
+            while groups > 0:
+                rows = (last - row + groups - 1) // groups
+                at = step(z, _z_row(plan, d, block, row - base, slots))
+                cell_input(form, plan, rows, at, slots, bias, step(x, row * I), I, W, I)
+                row += rows
+                groups -= 1
+        elif b1 - b0 >= MAX_ROWS or t1 - t0 < b1 - b0 or get(plan, p.OFFSETS) != 0:  # the rows of one step
+            for t in range(t0, t1):
+                row = first_row(plan, t)
+                last = row + min(b1, active_rows(plan, t))
+                row += b0
+                groups = groups_of(last - row)
+                while groups > 0:
+                    rows = (last - row + groups - 1) // groups
+                    at = step(z, _z_row(plan, d, block, row - base, slots))
+                    cell_input(form, plan, rows, at, slots, bias, step(x, row * I), I, W, I)
+                    row += rows
+                    groups -= 1
+        else:  # few sequences: the steps of one sequence
+            for b in range(b0, b1):
+                t = t0
+                groups = groups_of(t1 - t0)
+                while groups > 0:
+                    rows = (t1 - t + groups - 1) // groups
+                    row = t * B + b
+                    at = step(z, _z_row(plan, d, block, row - base, slots))
+                    cell_input(form, plan, rows, at, B * slots, bias, step(x, row * I), B * I, W, I)
+                    t += rows
+                    groups -= 1
+
+
+@njit(**_UNIT)
+def _advance(plan, like, d, t, b0, b1, first_block, last_block, base, buffer, form):
+    """One time step of some sequences and blocks."""
+    U = lanes_of(like)
+    H, P, D, blocks = get(plan, p.H), get(plan, p.P), get(plan, p.D), get(plan, p.BLOCKS)
+    width = form.vectors * U
+    slots, packed = form.slots * width, form.gates * width
+    b1 = min(b1, active_rows(plan, t))
+    row_0 = first_row(plan, t) - base
+    keep = get(plan, p.TRAINING)
+    before, after = (t + 2, t + 1) if d else (t, t + 1)
+    carry_before, carry_after = (t + 1, t) if d else (t, t + 1)
+    projected = get(plan, p.W_HR + d) != 0
+    out_row = H if projected else D * P
+    z = pointer_at(get(plan, p.Z), like)
+    W_0 = step(pointer_at(get(plan, p.PACKED_HH), like), d * blocks * P * packed)
+    for n in range(first_block, last_block):
+        # Every other step in the opposite order: the weights used last are still in the cache.
+        block = n if t & 1 == 0 else first_block + last_block - 1 - n
+        j0 = block * width
+        W = step(W_0, block * P * packed)
+        b = b0
+        groups = groups_of(b1 - b0)
+        while groups > 0:
+            rows = (b1 - b + groups - 1) // groups
+            h_prev = h_of(plan, like, d, before, b)
+            h = m_of(plan, like, d, t, b) if projected else h_of(plan, like, d, after, b)
+            cell_block(
+                form,
+                plan,
+                rows,
+                W,
+                P,
+                step(z, _z_row(plan, d, block, row_0 + b, slots)),
+                slots,
+                h_prev,
+                D * P,
+                step(h_prev, j0),
+                carry_of(plan, like, d, block, carry_before, b),
+                carry_of(plan, like, d, block, carry_after, b),
+                step(h, j0),
+                out_row,
+                min(width, H - j0),
+                keep,
+                buffer,
+            )
+            b += rows
+            groups -= 1
+    if projected:
+        _project(plan, like, d, t, b0, b1, buffer)
+
+
+@njit(**_UNIT)
+def m_of(plan, like, d, t, b):
+    """Output of sequence b before the projection; in inference there is room for one step only."""
+    B, H = get(plan, p.B), get(plan, p.H)
+    steps = get(plan, p.T)
+    if get(plan, p.TRAINING) == 0:
+        steps, t = 1, 0
+    return step(pointer_at(get(plan, p.M_SLOTS), like), ((d * steps + t) * B + b) * H)
+
+
+@njit(**_UNIT)
+def _project(plan, like, d, t, b0, b1, buffer):
+    """Hidden states from the outputs before the projection: ``h = W_hr m``."""
+    U = lanes_of(like)
+    H, P, _D = get(plan, p.H), get(plan, p.P), get(plan, p.D)
+    wide = VECTORS * U
+    panels = (P + wide - 1) // wide
+    packed = step(pointer_at(get(plan, p.PACKED_HR), like), d * panels * H * wide)
+    for r in range(0, wide, U):
+        clear_vector(step(buffer, MAX_ROWS * wide + r))
+    for panel in range(panels):
+        b = b0
+        groups = groups_of(b1 - b0)
+        while groups > 0:
+            rows = (b1 - b + groups - 1) // groups
+            W = step(packed, panel * H * wide)
+            zeros = step(buffer, MAX_ROWS * wide)
+            one_gate(plan, rows, buffer, wide, zeros, 0, m_of(plan, like, d, t, b), H, 1, W, H)
+            for r in range(rows):
+                h = step(h_of(plan, like, d, t + 1, b + r), panel * wide)
+                for v in range(0, min(wide, P - panel * wide), U):
+                    store_part(step(h, v), step(buffer, r * wide + v), P - panel * wide - v)
+            b += rows
+            groups -= 1
+
+
+@njit(**_UNIT)
+def share(total, parts, part):
+    """Where the given one of several equal shares begins."""
+    return total * part // parts
+
+
+@njit(**_UNIT)
+def bounds(plan, part, units):
+    """Sequences ``b0:b1`` and blocks (or panels) ``u0:u1`` of one member's part, ``units`` of the latter in all."""
+    members = get(plan, p.MEMBERS)
+    if get(plan, p.SPLIT_UNITS):
+        return 0, get(plan, p.B), share(units, members, part), share(units, members, part + 1)
+    slices = pointer_at(get(plan, p.SLICES), plan)
+    return get(slices, part), get(slices, part + 1), 0, units
+
+
+@njit(**_UNIT)
+def _chunk(plan, d, number):
+    """Steps ``t0:t1`` of the chunk that comes as number ``number``; direction 1 starts with the last step."""
+    T, chunk = get(plan, p.T), get(plan, p.CHUNK)
+    first, last = number * chunk, min(T, (number + 1) * chunk)
+    return (T - last, T - first) if d else (first, last)
+
+
+@njit(**_UNIT)
+def _run_chunk(plan, like, d, number, kind, part, buffer, form):
+    """Work on one chunk: its input product (kind 0), its step number ``kind - 1``, or all of it (kind -1)."""
+    t0, t1 = _chunk(plan, d, number)
+    base = 0 if get(plan, p.WHOLE) else first_row(plan, t0)
+    b0, b1, u0, u1 = bounds(plan, part, get(plan, p.BLOCKS))
+    if kind <= 0:
+        _multiply_input(plan, like, d, t0, t1, b0, b1, u0, u1, base, form)
+    first, last = (0, t1 - t0) if kind < 0 else (kind - 1, kind)
+    for n in range(max(0, first), last):
+        t = t1 - 1 - n if d else t0 + n
+        _advance(plan, like, d, t, b0, b1, u0, u1, base, buffer, form)
+
+
+@njit(**_UNIT)
+def _run_phase(plan, like, d, phase, part, member, form):
+    """One member's part of a phase. The phases: packing if needed, then
+
+    by sequences: everything else at once;
+    by units: initial states; for every chunk its input product and its steps; final states.
+    """
+    members, B = get(plan, p.MEMBERS), get(plan, p.B)
+    buffer = step(pointer_at(get(plan, p.SCRATCH), like), member * get(plan, p.SCRATCH_SIZE))
+    chunks = (get(plan, p.T) + get(plan, p.CHUNK) - 1) // get(plan, p.CHUNK)
+    if get(plan, p.REPACK):
+        if phase == 0:
+            _pack(plan, like, d, part, form)
+        phase -= 1
+    if phase < 0:
+        return
+    if get(plan, p.SPLIT_UNITS):
+        b0, b1 = share(B, members, part), share(B, members, part + 1)
+        begins, ends = phase == 0, phase == 1 + chunks + get(plan, p.T)
+        n = phase - 1
+        first = n // (get(plan, p.CHUNK) + 1)
+        last = first if begins or ends else first + 1
+        kind = n % (get(plan, p.CHUNK) + 1)
+    else:
+        b0, b1, _, _ = bounds(plan, part, 1)
+        begins = ends = True
+        first, last, kind = 0, chunks, -1
+    if begins:
+        _begin_states(plan, like, d, b0, b1)
+    for number in range(first, last):
+        _run_chunk(plan, like, d, number, kind, part, buffer, form)
+    if ends:
+        _end_states(plan, like, d, b0, b1)
+
+
+def _lstm(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, LSTM_FORM)
+
+
+def _gru(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, GRU_FORM)
+
+
+def _rnn_tanh(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, RNN_TANH_FORM)
+
+
+def _rnn_relu(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, RNN_RELU_FORM)
+
+
+FORWARD = {
+    "lstm": Kernel(_lstm, {TILE_OF_FOUR, TILE_OF_ONE}),
+    "gru": Kernel(_gru, {TILE_OF_THREE}),
+    "rnn_tanh": Kernel(_rnn_tanh, {TILE_OF_ONE}),
+    "rnn_relu": Kernel(_rnn_relu, {TILE_OF_ONE}),
+}
+
+
+def count_phases(T: int, chunk: int, by_units: bool, repack: bool) -> int:
+    """Number of phases of a forward pass."""
+    return (2 + T + -(-T // chunk) if by_units else 1) + repack

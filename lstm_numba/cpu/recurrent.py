@@ -1,0 +1,355 @@
+"""The layer contract on the CPU: what happens between a layer's call and its kernel. See :mod:`lstm_numba.contract`.
+
+A call takes a :class:`Job` of its layer (packed weights and work buffers, reused from call to call), fills in its plan
+and launches the kernel. A job in training is taken until ``layer_backward`` has used what it kept; calls of the same
+layer from several threads get jobs of their own.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from lstm_numba.contract import LayerWeights
+from lstm_numba.cpu import backward, forward
+from lstm_numba.cpu import plan as p
+from lstm_numba.cpu.bind import bind, fingerprint
+from lstm_numba.cpu.cell_blocks import FORMS
+from lstm_numba.cpu.launch import available_threads, launch, release_threads, reserve_threads
+from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, lanes
+from lstm_numba.cpu.teams import SYNC_STRIDE
+from lstm_numba.cpu.workspace import Workspace
+
+# Waking a second thread costs microseconds; below this many operations one thread is as fast.
+SERIAL_FLOPS = 1.5e6
+_CHUNK_NUMBERS = 128 * 1024  # of z computed ahead of the scan, per member
+
+
+# What the backward pass takes over from the plan of the forward pass.
+_KEPT = [p.ROWS, p.Z, p.CARRY, p.M_SLOTS, p.X, p.H_SLOTS]
+
+
+class Sharing(NamedTuple):
+    """How the work is shared between threads."""
+
+    teams: int  # directions at the same time
+    members: int  # threads per direction
+    by_units: bool  # members share hidden units, with a meeting after every step; else sequences
+
+
+def choose_sharing(T: int, B: int, I: int, H: int, P: int, D: int, gates: int, blocks: int, threads: int) -> Sharing:
+    """Decide how many threads work on a layer, and on what."""
+    flops = 2 * T * B * D * gates * H * (I + P)
+    if threads == 1 or flops < SERIAL_FLOPS or B == 0:
+        return Sharing(1, 1, False)
+    teams = min(D, threads)
+    members = threads // teams
+    if members == 1:
+        return Sharing(teams, 1, False)
+    by_units = blocks >= members and P == H and (members > B or H >= 256)
+    if not by_units:
+        members = min(members, B)
+    return Sharing(teams, members, by_units and members > 1)
+
+
+ALONE = Sharing(1, 1, False)
+
+
+class _Lengths(NamedTuple):
+    """Sequences of different lengths, sorted: the longest first."""
+
+    order: np.ndarray  # (B,) the sequences in sorted order
+    sorted: np.ndarray  # (B,) their lengths
+    offsets: np.ndarray  # (T + 1,) first row of every step
+    rows: np.ndarray  # (N,) of (T*B, ...) in the caller's order: the rows that exist, step by step
+    slots: np.ndarray  # (N,) of (T*B, ...) in sorted order
+
+
+def _sort(lengths: np.ndarray, T: int) -> _Lengths:
+    B = len(lengths)
+    order = np.argsort(-lengths, kind="stable")
+    ordered = lengths[order]
+    t, b = np.nonzero(ordered > np.arange(T)[:, None])
+    offsets = np.zeros(T + 1, np.int64)
+    np.cumsum(np.bincount(t, minlength=T), out=offsets[1:])
+    return _Lengths(order, ordered, offsets, t * B + order[b], t * B + b)
+
+
+class Job:
+    """Everything one call needs: a plan per pass and the memory behind it."""
+
+    def __init__(self, cell: str, weights: LayerWeights, dtype: np.dtype) -> None:
+        self.cell, self.weights, self.dtype = cell, weights, dtype
+        self.form = FORMS[cell]
+        W_ih, W_hh = weights[0].W_ih, weights[0].W_hh
+        self.D = len(weights)
+        self.I, self.P = W_ih.shape[1], W_hh.shape[1]
+        self.H = W_ih.shape[0] // self.form.gates
+        self.projected = weights[0].W_hr is not None
+        self.lanes = lanes(dtype.itemsize)
+        self.width = self.form.vectors * self.lanes
+        self.slots = self.form.slots * self.width
+        self.blocks = -(-self.H // self.width)
+        self.flops_per_row = 2 * self.D * self.form.gates * self.H * (self.I + self.P)
+        self.forward_address = self.backward_address = 0
+        self._h: np.ndarray | None = None
+        self.forward_memory, self.backward_memory = Workspace(dtype), Workspace(dtype)
+        self.forward_plan = np.zeros(p.LENGTH, np.int64)
+        self.backward_plan = np.zeros(p.LENGTH, np.int64)
+        self._forward_key: tuple | None = None
+        self._backward_key: tuple | None = None
+        self.packed: int | None = None  # fingerprint of the weights that are packed
+        self._grads: LayerWeights | None = None
+        self.x: np.ndarray | None = None
+        self.h: np.ndarray | None = None
+        self.lengths: _Lengths | None = None
+        self.shape = (0, 0)
+        for plan in (self.forward_plan, self.backward_plan):
+            for d, w in enumerate(weights):
+                for name, array in zip((p.W_IH, p.W_HH, p.B_IH, p.B_HH, p.W_HR), w, strict=True):
+                    plan[name + d] = 0 if array is None else array.ctypes.data
+            plan[p.I], plan[p.H], plan[p.P], plan[p.D] = self.I, self.H, self.P, self.D
+            plan[p.BLOCKS] = self.blocks
+            plan[p.HAS_CARRY] = cell == "lstm"
+
+    def bind_grads(self, grads: LayerWeights) -> None:
+        """Tell the backward plan where to add the gradients of the weights."""
+        if grads is self._grads:
+            return
+        self._grads = grads
+        names = (p.DW_IH, p.DW_HH, p.DB_IH, p.DB_HH, p.DW_HR)
+        for d, g in enumerate(grads):
+            for name, array in zip(names, g, strict=True):
+                self.backward_plan[name + d] = 0 if array is None else array.ctypes.data
+
+    def slots_of_h(self, T: int, B: int) -> np.ndarray:
+        """Memory for the hidden states, slots before the first and behind the last step included."""
+        shape = (T + 2, B, self.D * self.P)
+        if self._h is None or self._h.shape != shape:
+            self.forward_memory.address("h", math.prod(shape))
+            self._h = self.forward_memory.view("h", shape)
+        return self._h
+
+    # -- plans ---------------------------------------------------------------------------------------------
+
+    def _share(self, plan: np.ndarray, workspace: Workspace, T: int, B: int, sharing: Sharing) -> None:
+        members = sharing.members
+        plan[p.T], plan[p.B] = T, B
+        plan[p.MEMBERS], plan[p.TEAMS], plan[p.SPLIT_UNITS] = members, sharing.teams, sharing.by_units
+        plan[p.SYNC] = workspace.address("sync", self.D * SYNC_STRIDE * (members + 1), np.dtype(np.int64))
+        plan[p.SLICES] = workspace.address("slices", members + 1, np.dtype(np.int64))
+        workspace.sync = workspace.view("sync", (self.D * SYNC_STRIDE * (members + 1),))
+        edges = workspace.view("slices", (members + 1,))
+        if self.lengths is None:
+            edges[:] = [B * m // members for m in range(members + 1)]
+        else:  # equal numbers of steps rather than of sequences
+            done = np.concatenate([[0], np.cumsum(self.lengths.sorted)])
+            edges[:] = np.searchsorted(done, done[-1] * np.arange(members + 1) / members)
+            edges[0], edges[-1] = 0, B
+
+    def _lengths_into(self, plan: np.ndarray) -> int:
+        """Tell a plan about lengths; returns the number of rows."""
+        T, B = self.shape
+        if self.lengths is None:
+            plan[p.OFFSETS] = plan[p.LENGTHS] = 0
+            return T * B
+        plan[p.OFFSETS], plan[p.LENGTHS] = self.lengths.offsets.ctypes.data, self.lengths.sorted.ctypes.data
+        return int(self.lengths.offsets[-1])
+
+    def prepare_forward(self, T: int, B: int, training: bool, sharing: Sharing) -> None:
+        """Fill in the forward plan, all but what changes with every call."""
+        plan, work = self.forward_plan, self.forward_memory
+        now = 0 if training else fingerprint(plan, self.form.gates, self.dtype.itemsize)
+        repack = training or now != self.packed
+        self.packed = None if training else now
+        key = (T, B, training, sharing, repack)
+        if key == self._forward_key and self.lengths is None:
+            return
+        self._forward_key = key if self.lengths is None else None
+        plan[p.REPACK] = repack
+        D, I, H, P, U = self.D, self.I, self.H, self.P, self.lanes
+        self._share(plan, work, T, B, sharing)
+        rows = self._lengths_into(plan)
+        own_blocks = -(-self.blocks // sharing.members) if sharing.by_units else self.blocks
+        own_rows = max(1, B if sharing.by_units else -(-B // sharing.members))
+        chunk_rows = max(6, min(64 * 1024 // I, _CHUNK_NUMBERS // (own_blocks * self.slots)))
+        chunk = max(1, min(T, chunk_rows // own_rows))
+        if own_rows < MAX_ROWS:
+            chunk = min(T, max(chunk, MAX_ROWS))
+        plan[p.CHUNK], plan[p.TRAINING] = chunk, training
+        plan[p.PHASES] = forward.count_phases(T, chunk, sharing.by_units, repack)
+        whole = training or self.lengths is not None
+        plan[p.WHOLE] = whole
+        plan[p.ROWS] = rows if whole else chunk * B
+        plan[p.Z] = work.address("z", D * self.blocks * int(plan[p.ROWS]) * self.slots)
+        if self.cell == "lstm":
+            plan[p.CARRY] = work.address("carry", D * self.blocks * (T + 1 if training else 1) * B * U)
+        packed = self.form.gates * self.width
+        plan[p.PACKED_IH] = work.address("packed_ih", D * self.blocks * I * packed)
+        plan[p.PACKED_HH] = work.address("packed_hh", D * self.blocks * P * packed)
+        plan[p.BIAS] = work.address("bias", D * self.blocks * self.slots)
+        if self.projected:
+            wide = VECTORS * U
+            plan[p.PACKED_HR] = work.address("packed_hr", D * -(-P // wide) * H * wide)
+            plan[p.M_SLOTS] = work.address("m", D * (T if training else 1) * B * H)
+        forward.FORWARD[self.cell].write_tiles(plan, self.dtype.name)
+        self.forward_address = forward.FORWARD[self.cell].address(self.dtype.name)
+        plan[p.SCRATCH_SIZE] = MAX_ROWS * forward.BUFFER_VECTORS * U
+        members = sharing.teams * sharing.members
+        plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
+
+    def prepare_backward(self, sharing: Sharing) -> None:
+        """Fill in the backward plan, all but what changes with every call."""
+        T, B = self.shape
+        plan, work = self.backward_plan, self.backward_memory
+        plan[_KEPT] = self.forward_plan[_KEPT]
+        key = (T, B, sharing)
+        if key == self._backward_key and self.lengths is None:
+            return
+        self._backward_key = key if self.lengths is None else None
+        plan[p.TRAINING] = plan[p.WHOLE] = 1
+        D, I, H, P, U = self.D, self.I, self.H, self.P, self.lanes
+        self._share(plan, work, T, B, sharing)
+        rows = self._lengths_into(plan)
+        goal = 256 if H >= 128 else 512 if H >= 64 else 1024
+        plan[p.CHUNK] = chunk = max(1, goal // max(1, B))
+        plan[p.PHASES] = backward.count_phases(T, chunk, sharing.by_units)
+        padded = [-(-n // U) * U for n in (I, H, P)]
+        depth = self.blocks * self.form.gates * self.width
+        plan[p.PACKED_IH] = work.address("packed_ih", D * depth * padded[0])
+        plan[p.PACKED_HH] = work.address("packed_hh", D * depth * padded[2])
+        if self.projected:
+            plan[p.PACKED_HR] = work.address("packed_hr", D * padded[2] * padded[1])
+            plan[p.DH_TOTAL] = work.address("dh_total", D * rows * padded[2])
+        plan[p.DCARRY] = work.address("dcarry", D * self.blocks * self.form.vectors * B * U)
+        plan[p.DH_START] = work.address("dh_start", D * B * padded[2])
+        backward.BACKWARD[self.cell].write_tiles(plan, self.dtype.name)
+        self.backward_address = backward.BACKWARD[self.cell].address(self.dtype.name)
+        plan[p.SCRATCH_SIZE] = backward.scratch_vectors(min(T, chunk) * B) * U
+        members = sharing.teams * sharing.members
+        plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
+
+
+class _Kept:
+    """A job that waits for its backward pass. One that is never asked for gives its memory back when it is dropped."""
+
+    __slots__ = ("job",)
+
+    def __init__(self, job: Job) -> None:
+        self.job: Job | None = job
+
+    def take(self) -> Job:
+        """Use the job up."""
+        job, self.job = self.job, None
+        assert job is not None, "a cache serves one backward pass"
+        return job
+
+    def __del__(self) -> None:
+        if self.job is not None:
+            _put_back(self.job)
+
+
+def _take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> Job:
+    jobs = weights.scratch.get("cpu")
+    if jobs is None:
+        jobs = weights.scratch.setdefault("cpu", [])
+    try:
+        return jobs.pop()
+    except IndexError:
+        return Job(cell, weights, dtype)
+
+
+def _put_back(job: Job) -> None:
+    job.x = job.h = job.lengths = None
+    job.weights.scratch["cpu"].append(job)
+
+
+def _sharing(job: Job, T: int, B: int, threads: int) -> Sharing:
+    return choose_sharing(T, B, job.I, job.H, job.P, job.D, job.form.gates, job.blocks, threads)
+
+
+def _reserve(job: Job, T: int, B: int) -> tuple[int, Sharing]:
+    """Threads for a call, to be released after it, and how they share the work."""
+    if T * B * job.flops_per_row < SERIAL_FLOPS:
+        return 1, ALONE
+    wanted = _sharing(job, T, B, available_threads())
+    threads = reserve_threads(wanted.teams * wanted.members)
+    return threads, wanted if threads == wanted.teams * wanted.members else ALONE
+
+
+def layer_forward(cell, x, state, weights, lengths, training):
+    """See :mod:`lstm_numba.contract`."""
+    T, B = x.shape[:2]
+    job = _take_job(cell, weights, x.dtype)
+    if lengths is not None:
+        job.lengths = _sort(lengths, T)
+        x = x.reshape(1, T * B, -1)[:, job.lengths.rows]
+        state = tuple(part.take(job.lengths.order, axis=1) for part in state)
+    job.shape = (T, B)
+    kept = training or lengths is not None  # slots that stay with the job; y is a copy
+    h = job.slots_of_h(T, B) if kept else np.empty((T + 2, B, job.D * job.P), x.dtype)
+    final = [np.empty(part.shape, x.dtype) for part in state]
+    threads, sharing = _reserve(job, T, B)
+    try:
+        job.prepare_forward(T, B, training, sharing)
+        bind(job.forward_plan, job.forward_memory.sync, p.X, x, h, state[0], final[0], state[-1], final[-1])
+        launch(job.forward_address, job.forward_plan, threads)
+    finally:
+        release_threads(threads)
+    y = h[1:-1]
+    if job.lengths is not None:
+        rows = np.zeros((T * B, y.shape[2]), x.dtype)
+        rows[job.lengths.rows] = y.reshape(T * B, -1)[job.lengths.slots]
+        y = rows.reshape(y.shape)
+        final = [_unsort(part, job.lengths) for part in final]
+    elif kept:
+        y = y.copy()
+    if not training:
+        _put_back(job)
+        return y, tuple(final), None
+    job.x, job.h = x, h
+    return y, tuple(final), _Kept(job)
+
+
+def _unsort(part: np.ndarray, lengths: _Lengths) -> np.ndarray:
+    result = np.empty_like(part)
+    result[:, lengths.order] = part
+    return result
+
+
+def layer_backward(cell, dy, dstate, cache, weights, grads):
+    """See :mod:`lstm_numba.contract`."""
+    job = cache.take()
+    T, B = job.shape
+    lengths = job.lengths
+    if lengths is not None:
+        dy = dy.reshape(1, T * B, -1)[:, lengths.rows]
+        dstate = tuple(part.take(lengths.order, axis=1) for part in dstate)
+    dx = np.empty((job.D * job.x.shape[0], *job.x.shape[1:]), dy.dtype)
+    initial = [np.empty(part.shape, dy.dtype) for part in dstate]
+    threads, sharing = _reserve(job, T, B)
+    try:
+        job.prepare_backward(sharing)
+        plan = job.backward_plan
+        bind(plan, job.backward_memory.sync, p.DY, dy, dx, dstate[0], initial[0], dstate[-1], initial[-1])
+        job.bind_grads(grads)
+        launch(job.backward_address, plan, threads)
+    finally:
+        release_threads(threads)
+    if job.D == 2:
+        half = len(dx) // 2
+        dx = dx[:half] + dx[half:]
+    if lengths is not None:
+        result = np.zeros((T * B, job.I), dy.dtype)
+        result[lengths.rows] = dx[0]
+        dx = result.reshape(T, B, job.I)
+        initial = [_unsort(part, lengths) for part in initial]
+    _put_back(job)
+    return dx, tuple(initial)
+
+
+def open_stream(cell, weights, batch_size):
+    """Return a stream over all layers: ``advance(x) -> y``, ``state``, ``bind()``, ``handle``."""
+    from lstm_numba.cpu.stream import CpuStream
+
+    return CpuStream(cell, weights, batch_size)

@@ -1,0 +1,42 @@
+"""Memory that kernels work in, kept from call to call."""
+
+import math
+
+import numpy as np
+
+_ALIGNMENT = 64  # bytes: a vector that starts here never straddles two cache lines
+
+
+def aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """Uninitialised numbers that start at a cache line."""
+    raw = np.empty(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    first = -raw.ctypes.data % _ALIGNMENT
+    return raw[first : first + size * dtype.itemsize].view(dtype)
+
+
+class Workspace:
+    """Named buffers that grow when a call needs more, and their addresses."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = dtype
+        self._buffers: dict[str, np.ndarray] = {}
+        self._addresses: dict[str, int] = {}
+        self.sync = np.zeros(0, np.int64)  # state of the teams; see lstm_numba.cpu.teams
+
+    def address(self, name: str, size: int, dtype: np.dtype | None = None) -> int:
+        """Address of at least ``size`` numbers. What they hold is left over from the last use."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            buffer = aligned(max(size, 1), dtype or self.dtype)
+            self._buffers[name] = buffer
+            self._addresses[name] = buffer.ctypes.data
+        return self._addresses[name]
+
+    def view(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The first numbers of a buffer as an array."""
+        return self._buffers[name][: math.prod(shape)].reshape(shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Total size of the buffers."""
+        return sum(buffer.nbytes for buffer in self._buffers.values())

@@ -1,0 +1,51 @@
+"""Compile kernels before they are needed."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from lstm_numba.layers import GRU, LSTM, RNN
+
+_LAYERS = {
+    "lstm": lambda dtype: LSTM(3, 5, dtype=dtype, seed=0),
+    "gru": lambda dtype: GRU(3, 5, dtype=dtype, seed=0),
+    "rnn_tanh": lambda dtype: RNN(3, 5, dtype=dtype, seed=0),
+    "rnn_relu": lambda dtype: RNN(3, 5, nonlinearity="relu", dtype=dtype, seed=0),
+}
+
+
+def warmup(cells: Iterable[str] = ("lstm",), dtypes: Iterable[str] = ("float32",), *, training: bool = True) -> None:
+    """Compile the CPU kernels of some cells, or load them from the disk cache.
+
+    A kernel is compiled when it is first used, which takes some seconds once per machine and version. Call this when
+    a program is installed or starts, so that no user waits later.
+
+    Parameters
+    ----------
+    cells
+        Any of ``"lstm"``, ``"gru"``, ``"rnn_tanh"``, ``"rnn_relu"``.
+    dtypes
+        ``"float32"``, ``"float64"`` or both.
+    training
+        Compile the backward pass too.
+
+    Raises
+    ------
+    ValueError
+        If a cell is unknown.
+
+    Examples
+    --------
+    >>> import lstm_numba as ln
+    >>> ln.warmup(["lstm"], training=False)
+    """
+    for cell in cells:
+        if cell not in _LAYERS:
+            raise ValueError(f"cells: expected names from {list(_LAYERS)}, got {cell!r}")
+        for dtype in dtypes:
+            layer = _LAYERS[cell](dtype)
+            x = np.zeros((2, 1, 3), layer.dtype)
+            layer.eval()(x)
+            if training:
+                y, _ = layer.train()(x)
+                layer.backward(y)
