@@ -22,7 +22,7 @@ from benchmarks.provenance import provenance
 from lstm_numba.contract import Weights
 from lstm_numba.gpu.binding import Kernel
 from lstm_numba.gpu.device import Device, GpuDevice, require_gpu, use_device
-from lstm_numba.gpu.layer import layer_backward, layer_forward
+from lstm_numba.gpu.layer import layer_forward, layer_gradients
 from lstm_numba.gpu.plan import PRECISIONS, plan, precision
 
 RESULT = Path(__file__).parent / "results" / "cuda.json"
@@ -101,7 +101,7 @@ def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> di
     def ours_training(name: str) -> Any:
         with precision(name):
             y, _, cache = layer_forward("lstm", ours_x, (zeros, zeros), weights, None, True)
-            layer_backward("lstm", ours_dy, (zeros, zeros), cache, weights)
+            layer_gradients("lstm", ours_dy, (zeros, zeros), cache, weights)
         return y
 
     def torch_forward(layer: Any, given: Any, tf32: bool) -> Any:

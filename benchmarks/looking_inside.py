@@ -197,7 +197,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=OUT, help="where to write the results; weights go beside it")
     parser.add_argument("--characters", type=int, default=24_000_000, help="characters to train each network on")
-    parser.add_argument("--networks", nargs="+", default=["LSTM", "RNN", "LSTM 1"], choices=list(NETWORKS), help="which to train")
+    parser.add_argument(
+        "--networks", nargs="+", default=["LSTM", "RNN", "LSTM 1"], choices=list(NETWORKS), help="which to train"
+    )
     options = parser.parse_args()
     for name, found in run(options.out, options.characters, tuple(options.networks))["networks"].items():
         print(f"{name:8} {found['parameters']:>8,} parameters  {found['bits']['judge']:.3f} bits")

@@ -7,7 +7,7 @@ the slow and obvious version in ``lstm_numba.reference``, the fast one in ``lstm
 from lstm_numba import gradcheck
 from lstm_numba.cpu.threads import get_num_threads, set_num_threads
 from lstm_numba.explain import explain
-from lstm_numba.layers import GRU, LSTM, RNN, Dense, LastStep, Sequential
+from lstm_numba.layers import GRU, LSTM, RNN, Dense, LastStep, LSTMVariant, Sequential
 from lstm_numba.training import (
     SGD,
     Adam,
@@ -31,6 +31,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Dense",
+    "LSTMVariant",
     "LastStep",
     "Sequential",
     "__version__",

@@ -94,6 +94,14 @@ ROUTES: tuple[Route, ...] = (
         for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu")
         for family, reason in _GPU_FAMILIES.items()
     ),
+    Route(
+        cell="gru_reset_before",
+        backend="cpu",
+        kernel="loops",
+        module="lstm_numba.cpu.gru_reset_before",
+        reason="plain compiled loops, sequences shared out between threads: with the reset gate before the recurrent "
+        "product a step has two products, one after the other, and the tiled kernel's driver has one",
+    ),
 )
 
 BACKENDS: tuple[str, ...] = tuple(dict.fromkeys(route.backend for route in ROUTES))

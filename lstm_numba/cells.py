@@ -182,3 +182,90 @@ def lstm1997_errors(o, h, e):
     """Take the error ``e`` at a cell's output to the output gate's pre-activation and to the internal state."""
     T = type(h)
     return e * h * dsigmoid(o), e * o * T(0.5) * (T(1) - h * h)
+
+
+# Activations of the cell family, by the position of their name in `lstm_numba.variants.ACTIVATIONS`.
+_TANH, _IDENTITY, _SIGMOID, _CENTRED, _WIDE = 0, 1, 2, 3, 4
+
+
+@_equation
+def activation(kind, x):
+    """One of the squashing functions of the cell family; ``kind`` is a compile-time constant."""
+    one = type(x)(1)
+    two = type(x)(2)
+    if kind == _TANH:
+        return tanh(x)
+    if kind == _SIGMOID:
+        return sigmoid(x)
+    if kind == _CENTRED:
+        return two * sigmoid(x) - one
+    if kind == _WIDE:
+        return two * (two * sigmoid(x) - one)
+    return x
+
+
+@_equation
+def dactivation(kind, a):
+    """Derivative of :func:`activation`, written in terms of its value ``a``."""
+    one = type(a)(1)
+    if kind == _TANH:
+        return dtanh(a)
+    if kind == _SIGMOID:
+        return dsigmoid(a)
+    if kind == _CENTRED:
+        return (one - a * a) * type(a)(0.5)
+    if kind == _WIDE:
+        return one - a * a * type(a)(0.25)
+    return one
+
+
+@_equation
+def lstm_variant_step(options, z_i, z_f, z_g, z_o, c_prev, p_i, p_f, p_o):
+    """Advance one unit of any member of the LSTM family by one time step.
+
+    ``options`` says which parts the cell has (:class:`lstm_numba.variants.VariantOptions`, activations as codes).
+    It is a constant when a kernel is compiled, so that a part that is left out costs nothing. The pre-activations
+    ``z`` hold everything but the peepholes ``p``. Returns ``i, f, g, o, c, h``.
+    """
+    one = type(c_prev)(1)
+    if options.peepholes:
+        z_i = z_i + p_i * c_prev
+        z_f = z_f + p_f * c_prev
+    i = sigmoid(z_i) if options.input_gate else one
+    f = sigmoid(z_f) if options.forget_gate else one
+    if options.coupled:
+        f = one - i
+    g = activation(options.input_activation, z_g)
+    c = f * c_prev + i * g
+    if options.peepholes:
+        z_o = z_o + p_o * c  # the output gate is the only one that sees the new cell state
+    o = sigmoid(z_o) if options.output_gate else one
+    h = o * activation(options.output_activation, c)
+    return i, f, g, o, c, h
+
+
+@_equation
+def lstm_variant_step_grad(options, dh, dc, di, df, do, i, f, g, o, c_prev, c, p_i, p_f, p_o):
+    """Take one unit of the LSTM family one time step back: the chain rule through :func:`lstm_variant_step`.
+
+    ``di``, ``df`` and ``do`` arrive from the gates of the next step; without gate recurrence they are 0. Returns
+    ``dz_i, dz_f, dz_g, dz_o, dc_prev``; a gate that is left out has ``dz = 0``.
+    """
+    zero = type(c)(0)
+    a = activation(options.output_activation, c)
+    do = do + dh * a
+    dz_o = do * dsigmoid(o) if options.output_gate else zero
+    dc = dc + dh * o * dactivation(options.output_activation, a)
+    if options.peepholes:
+        dc = dc + dz_o * p_o  # the output gate looked at c
+    di = di + dc * g
+    df = df + dc * c_prev
+    if options.coupled:
+        di = di - df  # f = 1 - i: what asks for more forgetting asks for less input
+    dz_i = di * dsigmoid(i) if options.input_gate else zero
+    dz_f = df * dsigmoid(f) if options.forget_gate and not options.coupled else zero
+    dz_g = dc * i * dactivation(options.input_activation, g)
+    dc_prev = dc * f
+    if options.peepholes:
+        dc_prev = dc_prev + dz_i * p_i + dz_f * p_f
+    return dz_i, dz_f, dz_g, dz_o, dc_prev

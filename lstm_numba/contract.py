@@ -25,9 +25,9 @@ cache     anything              what ``layer_backward`` needs, or None when ``tr
 ``layer_backward(cell, dy, dstate, cache, weights, grads) -> dx, dstate0``
 
 ``dy`` and ``dstate`` have the shapes of ``y`` and ``state_n``; ``dx`` and ``dstate0`` those of ``x`` and ``state``.
-The gradients of the weights are added to ``grads``, arrays of the same shapes as ``weights``. ``dy`` beyond a sequence's length is
-ignored, ``dx`` is zero there. The cache may be used up: a cache serves one backward pass. Results belong to the
-caller, they share no memory with the cache or the arguments.
+The gradients of the weights are added to ``grads``, arrays of the same shapes as ``weights``. ``dy`` beyond a
+sequence's length is ignored, ``dx`` is zero there. The cache may be used up: a cache serves one backward pass. Results
+belong to the caller, they share no memory with the cache or the arguments.
 
 **One direction.** The modules that a reader should start with, :mod:`lstm_numba.reference.lstm` and
 ``lstm_numba.cpu.lstm``, work on one direction of one layer without lengths (the direction's axis is left out):

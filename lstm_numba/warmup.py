@@ -1,12 +1,12 @@
 """Compile kernels before they are needed."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from lstm_numba.layers import GRU, LSTM, RNN
 
-_LAYERS = {
+_LAYERS: dict[str, Callable[[str], LSTM | GRU | RNN]] = {
     "lstm": lambda dtype: LSTM(3, 5, dtype=dtype, seed=0),
     "gru": lambda dtype: GRU(3, 5, dtype=dtype, seed=0),
     "rnn_tanh": lambda dtype: RNN(3, 5, dtype=dtype, seed=0),

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_numba import cells
+from lstm_numba.variants import ACTIVATIONS, VariantOptions
+from tests.variants import OPTION_SETS
 
 number = st.floats(-30, 30)
 small = st.floats(-4, 4)
@@ -139,3 +141,43 @@ def test_rnn_steps_and_their_gradients(z, dh):
     slope = 1 - math.tanh(z) ** 2
     assert cells.rnn_tanh_step_grad(dh, cells.rnn_tanh_step(z)) == pytest.approx(dh * slope, rel=1e-11, abs=1e-13)
     assert cells.rnn_relu_step_grad(dh, cells.rnn_relu_step(z)) == (dh if z > 0 else 0)
+
+
+@pytest.mark.parametrize("name", OPTION_SETS)
+def test_variant_step_grad_equals_central_differences(rng, name):
+    options = OPTION_SETS[name]
+    codes = options._replace(
+        input_activation=ACTIVATIONS.index(options.input_activation),
+        output_activation=ACTIVATIONS.index(options.output_activation),
+    )
+    dh, dc, di, df, do = rng.normal(size=5)
+    point, eps = rng.normal(size=8), 1e-6  # z_i, z_f, z_g, z_o, c_prev, p_i, p_f, p_o
+
+    def loss(values):
+        i, f, _, o, c, h = cells.lstm_variant_step(codes, *values)
+        return dh * h + dc * c + di * i + df * f + do * o
+
+    i, f, g, o, c, _ = cells.lstm_variant_step(codes, *point)
+    gradient = cells.lstm_variant_step_grad(codes, dh, dc, di, df, do, i, f, g, o, point[4], c, *point[5:])
+    for position in range(5):
+        step = np.zeros(8)
+        step[position] = eps
+        slope = (loss(point + step) - loss(point - step)) / (2 * eps)
+        assert gradient[position] == pytest.approx(slope, abs=1e-8)
+
+
+@given(z=st.tuples(small, small, small, small), c_prev=small)
+def test_the_default_variant_is_lstm_step(z, c_prev):
+    codes = VariantOptions(input_activation=0, output_activation=0)
+    assert cells.lstm_variant_step(codes, *z, c_prev, 9.0, 9.0, 9.0) == cells.lstm_step(*z, c_prev)
+
+
+@pytest.mark.parametrize("kind", range(len(ACTIVATIONS)))
+@given(x=small)
+def test_activations_of_the_family(kind, x):
+    logistic = 1 / (1 + math.exp(-x))
+    expected = (math.tanh(x), x, logistic, 2 * logistic - 1, 4 * logistic - 2)[kind]
+    value = cells.activation(kind, x)
+    assert value == pytest.approx(expected, abs=1e-14)
+    slope = (cells.activation(kind, x + 1e-6) - cells.activation(kind, x - 1e-6)) / 2e-6
+    assert cells.dactivation(kind, value) == pytest.approx(slope, abs=1e-8)

@@ -14,5 +14,5 @@ def test_kernels_are_there_afterwards():
 
 
 def test_unknown_cell():
-    with pytest.raises(ValueError, match="^cells: expected"):
+    with pytest.raises(ValueError, match=r"^cells: expected"):
         ln.warmup(["transformer"])

@@ -76,8 +76,8 @@ class Kernel(CompiledFunction):
     """A function ``(plan, like, d, phase, part, member)`` that does one part of a phase for direction ``d``.
 
     ``plan`` points to the integers that :mod:`lstm_numba.cpu.plan` names, ``like`` is a null pointer that carries
-    the dtype, ``member`` says whose scratch memory may be used. ``tiles`` are the widths of tiles it calls; their addresses go
-    into the plan.
+    the dtype, ``member`` says whose scratch memory may be used. ``tiles`` are the widths of tiles it calls; their
+    addresses go into the plan.
     """
 
     def __init__(self, function: Callable, tiles: set[int]) -> None:

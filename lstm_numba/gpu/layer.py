@@ -192,9 +192,21 @@ def _chunks(B: int, rows: int, teams: int) -> list[tuple[int, int]]:
 
 
 def layer_backward(
+    cell: str, dy: Any, dstate: tuple, cache: Any, weights: tuple[Weights, ...], grads: tuple[Weights, ...]
+) -> tuple[Any, tuple]:
+    """Take one layer back; see :mod:`lstm_numba.contract`."""
+    dx, dstate0, gradients = layer_gradients(cell, dy, dstate, cache, weights)
+    for totals, news in zip(grads, gradients, strict=True):
+        for total, new in zip(totals, news, strict=True):
+            if total is not None:
+                total += new
+    return dx, dstate0
+
+
+def layer_gradients(
     cell: str, dy: Any, dstate: tuple, cache: Any, weights: tuple[Weights, ...]
 ) -> tuple[Any, tuple, tuple[Weights, ...]]:
-    """Take one layer back; see :mod:`lstm_numba.contract`."""
+    """Like :func:`layer_backward`, with the gradients of the weights as a third result, on the device too."""
     if isinstance(cache, tuple):  # an empty batch
         shape, _ = cache
         zeros = tuple(Weights(*(None if part is None else np.zeros_like(part) for part in w)) for w in weights)

@@ -89,8 +89,9 @@ def train(direct, gate, unit, kind, seed, p, random_middle, rate, enough, most, 
         symbols[p] = symbols[0]
         for t in range(1, p):
             symbols[t] = below(seed, p - 1) if random_middle else t - 1
-        for part in gradients:
-            part[:] = 0.0
+        gradients[0][:] = 0.0
+        gradients[1][:] = 0.0
+        gradients[2][:] = 0.0
         error += sequence_gradient(symbols, direct, gate, unit, kind, trace, gradients, wrong)
         direct[:S] += rate * gradients[0][:S]
         if with_unit:

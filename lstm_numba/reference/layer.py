@@ -47,10 +47,21 @@ def layer_forward(cell, x, state, weights, lengths, training):
 
 
 def layer_backward(cell, dy, dstate, cache, weights, grads):
-    """Backpropagate through one layer, all directions; see :mod:`lstm_numba.contract`."""
+    """See :mod:`lstm_numba.contract`."""
+    dx, dstate0, gradients = layer_gradients(cell, dy, dstate, cache, weights)
+    for totals, news in zip(grads, gradients, strict=True):
+        for total, new in zip(totals, news, strict=True):
+            if total is not None:
+                total += new
+    return dx, dstate0
+
+
+def layer_gradients(cell, dy, dstate, cache, weights):
+    """Like :func:`layer_backward`, with the gradients of the weights as a third result instead of added to others."""
     P = dstate[0].shape[2]
     dx = np.zeros(cache.x_shape, dy.dtype)
     dstate0 = tuple(np.empty_like(part) for part in dstate)
+    grads = tuple(Weights._make(None if w is None else np.zeros_like(w) for w in direction) for direction in weights)
     for rows, steps, d, run_cache in cache.runs:
         dy_run = _in_order(dy[:steps, rows, d * P : (d + 1) * P], d)
         dx_run, initial, gradients = _backward(cell, dy_run, [part[d, rows] for part in dstate], run_cache, weights[d])
@@ -60,7 +71,7 @@ def layer_backward(cell, dy, dstate, cache, weights, grads):
         for total, gradient in zip(grads[d], gradients, strict=True):
             if total is not None:
                 total += gradient
-    return dx, dstate0
+    return dx, dstate0, grads
 
 
 def _in_order(sequence, direction):

@@ -58,7 +58,7 @@ def reber_strings(rng: np.random.Generator, n: int, *, embedded: bool = True) ->
     Returns
     -------
     list of str
-        Over the letters of :data:`SYMBOLS`; an embedded string has at least 9 letters, 12 on average.
+        Over the letters ``BTPSXVE``; an embedded string has at least 9 letters, 12 on average.
 
     References
     ----------

@@ -40,7 +40,7 @@ def temporal_order(
     Returns
     -------
     Batch
-        ``x`` (T_max, B, 8) one-hot over :data:`SYMBOLS`, ``y`` (B,) class number: X counts 0, Y counts 1, the first
+        ``x`` (T_max, B, 8) one-hot over ``EBabcdXY``, ``y`` (B,) class number: X counts 0, Y counts 1, the first
         symbol is the highest binary digit (XX, XY, YX, YY are 0, 1, 2, 3).
 
     References

@@ -24,6 +24,7 @@ LAYERS = {
     "lstm": (ln.LSTM, {}),
     "projected": (ln.LSTM, {"proj_size": True}),
     "gru": (ln.GRU, {}),
+    "gru, reset before": (ln.GRU, {"reset_after": False}),
     "tanh": (ln.RNN, {}),
     "relu": (ln.RNN, {"nonlinearity": "relu"}),
 }

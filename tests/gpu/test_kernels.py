@@ -50,13 +50,13 @@ class Problem:
         if backward_first:  # the reference runs its second direction from the end: give it the problem twice
             weights, state, dstate = weights * 2, _twice(state), _twice(dstate)
             y, final, cache = reference.layer_forward(self.cell, x, state, weights, self.lengths, True)
-            dx, dinitial, grads = reference.layer_backward(
+            dx, dinitial, grads = reference.layer_gradients(
                 self.cell, np.concatenate([np.zeros_like(dy), dy], axis=-1), (_only_second(dstate)), cache, weights
             )
             pick = slice(H, None)
         else:
             y, final, cache = reference.layer_forward(self.cell, x, state, weights, self.lengths, True)
-            dx, dinitial, grads = reference.layer_backward(self.cell, dy, dstate, cache, weights)
+            dx, dinitial, grads = reference.layer_gradients(self.cell, dy, dstate, cache, weights)
             pick = slice(0, H)
         self.y, self.final = y[..., pick], [part[-1] for part in final]
         self.dx, self.dinitial = dx, [part[-1] for part in dinitial]

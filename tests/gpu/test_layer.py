@@ -208,12 +208,12 @@ def test_arrays_on_the_device_are_neither_copied_nor_brought_back(rng):
     state = (draw(1, B, H), draw(1, B, H))
     weights = Weights(draw(4 * H, I), draw(4 * H, H), draw(4 * H), draw(4 * H))
     expected, _, cache = reference.layer_forward("lstm", x, state, (weights,), None, True)
-    dx_expected, _, _ = reference.layer_backward("lstm", dy, state, cache, (weights,))
+    dx_expected, _, _ = reference.layer_gradients("lstm", dy, state, cache, (weights,))
     there = tuple(map(Elsewhere, state))
     on_device = (Weights(*(None if part is None else Elsewhere(part) for part in weights)),)
     with use_device(UnwrappingDevice()):
         y, _, cache = gpu_layer.layer_forward("lstm", Elsewhere(x), there, on_device, None, True)
-        dx, _, grads = gpu_layer.layer_backward("lstm", Elsewhere(dy), there, cache, on_device)
+        dx, _, grads = gpu_layer.layer_gradients("lstm", Elsewhere(dy), there, cache, on_device)
     assert cache.x is x
     assert relative_error(y, expected) < 1e-5
     assert relative_error(dx, dx_expected) < 1e-5

@@ -306,3 +306,21 @@ def test_a_seed_gives_the_same_training_run_again():
         records.append(record)
     np.testing.assert_array_equal(records[0], records[1])
     assert not np.array_equal(records[0], records[2], equal_nan=True)
+
+
+@pytest.mark.parametrize(("blocks", "cells"), [(4, 1), (3, 2)])
+def test_error_at_every_step_equals_the_reference(blocks, cells, rng):
+    """Experiment 1: one string, and the change of all weights after it."""
+    a, rate = Architecture(7, 7, blocks, cells, "gates"), 0.3
+    network = Network(a, rng, 0.5)
+    strings, lengths, legal = (array[:1] for array in reber_arrays(4))
+    W, V = to_reference(network)
+    T = lengths[0]
+    x, targets = np.eye(7)[strings[0, :T]], np.eye(7)[strings[0, 1 : T + 1]]
+    dW, _ = lstm1997.truncated_gradient(x, targets, W, V, blocks, every_step=True)
+    dW[:, -1] *= network.biased[: a.hidden]
+    kernel.train_reber(
+        network.W, network.V, network.biased, network.sizes, seeded(0), strings, lengths, legal, 1, rate, False, False,
+        100, 1, np.zeros((2, 2)),
+    )  # fmt: skip
+    assert relative_error((to_reference(network)[0] - W) / rate, dW) < 1e-9

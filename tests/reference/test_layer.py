@@ -5,7 +5,7 @@ import pytest
 
 from lstm_numba.contract import CELLS, Weights
 from lstm_numba.gradcheck import complex_step, relative_error
-from lstm_numba.reference.layer import layer_backward, layer_forward
+from lstm_numba.reference.layer import layer_forward, layer_gradients
 
 BLOCKS = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "rnn_tanh": 1, "rnn_relu": 1}
 T, B, I, H = 5, 3, 2, 4
@@ -46,7 +46,7 @@ def test_gradients_equal_the_complex_step(rng, cell, projection, lengths):
     x, state, weights = problem_of(rng, cell, projection)
     y, final, cache = layer_forward(cell, x, state, weights, lengths, True)
     dy, dfinal = rng.normal(size=y.shape), tuple(rng.normal(size=part.shape) for part in final)
-    dx, dstate, grads = layer_backward(cell, dy, dfinal, cache, weights)
+    dx, dstate, grads = layer_gradients(cell, dy, dfinal, cache, weights)
 
     def loss(x, state, weights):
         y, final, _ = layer_forward(cell, x, state, weights, lengths, False)
@@ -83,7 +83,7 @@ def test_padding_is_not_read(rng, cell):
     dy = np.ones_like(dirty[0])
     for b, n in enumerate(LENGTHS):
         dy[n:, b] = np.nan
-    dx, dstate, grads = layer_backward(cell, dy, dirty[1], dirty[2], weights)
+    dx, dstate, grads = layer_gradients(cell, dy, dirty[1], dirty[2], weights)
     gradients = [dx, *dstate, *(g for direction in grads for g in direction if g is not None)]
     assert all(np.isfinite(gradient).all() for gradient in gradients)
     assert grads[0].b_ih is None

@@ -121,7 +121,7 @@ def test_arrays_on_the_device_are_used_in_place(device):
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("PyTorch without CUDA")
-    from lstm_numba.gpu.layer import layer_backward, layer_forward
+    from lstm_numba.gpu.layer import layer_forward, layer_gradients
 
     rng = np.random.default_rng(SEED)
     T, B, I, H = 7, 5, 6, 48
@@ -132,13 +132,13 @@ def test_arrays_on_the_device_are_used_in_place(device):
     host = Weights(draw(4 * H, I), draw(4 * H, H) / 7, draw(4 * H), draw(4 * H))
     x, state = draw(T, B, I), (draw(1, B, H), draw(1, B, H))
     expected, _, cache = layer_forward("lstm", x, state, (host,), None, True)
-    dx_expected, _, _ = layer_backward("lstm", expected, state, cache, (host,))
+    dx_expected, _, _ = layer_gradients("lstm", expected, state, cache, (host,))
     to = lambda part: torch.as_tensor(part, device="cuda")  # noqa: E731
     weights = Weights(*(None if part is None else to(part) for part in host))
     y, _, cache = layer_forward("lstm", to(x), tuple(map(to, state)), (weights,), None, True)
     assert hasattr(y, "__cuda_array_interface__")
     np.testing.assert_array_equal(torch.as_tensor(y, device="cuda").cpu().numpy(), expected)
-    dx, _, _ = layer_backward("lstm", y, tuple(map(to, state)), cache, (weights,))
+    dx, _, _ = layer_gradients("lstm", y, tuple(map(to, state)), cache, (weights,))
     np.testing.assert_array_equal(torch.as_tensor(dx, device="cuda").cpu().numpy(), dx_expected)
 
 

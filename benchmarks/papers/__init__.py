@@ -1,0 +1,1 @@
+"""Published experiments, run again: ``python -m benchmarks.papers``."""

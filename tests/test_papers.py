@@ -1,0 +1,107 @@
+"""The stored re-run of 1997 is what the page and the command line say it is."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.papers import __main__ as command_line
+from benchmarks.papers.study import RUNNABLE, Store, study
+from lstm_numba.teaching import rerun_1997 as rerun
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+PAGE = Path(__file__).parents[1] / "notebooks" / "2_6_1997_rerun.ipynb"
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return json.loads((RESULTS / "papers_1997.json").read_text(encoding="utf-8"))
+
+
+def test_every_table_has_its_rows():
+    """Numbers of published rows, counted in the paper: none may be missing."""
+    main = [row for row in rerun.ROWS.values() if not row.of]
+    assert [sum(row.table == table for row in main) for table in rerun.TABLES] == [9, 9, 9, 3, 3, 2, 3, 2, 2]
+    assert all(row.published for row in main)
+    assert all(row.of in rerun.ROWS for row in rerun.ROWS.values() if row.of)
+    assert all(row.deviations for row in main if row.run is None)
+
+
+def test_stored_trials_belong_to_rows_and_are_complete(stored):
+    assert set(stored["rows"]) <= set(rerun.ROWS)
+    for name, trials in stored["rows"].items():
+        seeds = [trial["seed"] for trial in trials]
+        assert len(set(seeds)) == len(seeds), name
+        for trial in trials:
+            assert trial["row"] == name
+            assert trial["after"] is None or 0 <= trial["after"] <= trial["seen"]
+            assert trial["seconds"] > 0
+
+
+def test_every_row_gets_a_verdict_from_the_stored_trials(stored):
+    judged = rerun.verdicts(stored["rows"])
+    assert set(judged) == set(rerun.ROWS)
+    for name, words in judged.items():
+        row, trials = rerun.ROWS[name], rerun.trials_of(rerun.ROWS[name], stored["rows"])
+        if words in ("reproduces", "ambiguous") or words.startswith("does not"):
+            assert len(trials) >= 10 or words == "ambiguous", name
+        assert (words == "quoted") == (row.run is None)
+
+
+def test_the_page_reads_the_files_that_exist_and_types_no_count():
+    text = PAGE.read_text(encoding="utf-8")
+    for name in set(re.findall(r'stored\(\\"(\w+\.json)\\"\)', text)):
+        assert (RESULTS / name).is_file(), name
+    assert "hs97-6a" in text
+
+
+def test_the_rule_of_the_verdicts():
+    row = rerun.ROWS["hs97-6a"]  # published: 31,390, all solved
+
+    def trials(*after):
+        return [{"after": a, "seconds": 1.0, "seen": 300_000} for a in after]
+
+    assert rerun.verdict(row, trials(*[30_000] * 9)) == "too few trials"
+    assert rerun.verdict(row, trials(*[62_000] * 10)) == "reproduces"
+    assert rerun.verdict(row, trials(*[63_000] * 10)) == "does not: slower"
+    assert rerun.verdict(row, trials(*[15_000] * 10)) == "does not: faster"
+    assert rerun.verdict(row, trials(*[30_000] * 7, None, None, None)) == "does not: fewer solved"
+    never = rerun.ROWS["hs97-1-elman"]
+    assert rerun.verdict(never, trials(*[None] * 10)) == "reproduces"
+    assert rerun.verdict(never, trials(*[None] * 6, 1, 2, 3, 4)) == "does not: more solved"
+    assert rerun.verdict(rerun.ROWS["hs97-1-rcc"], []) == "quoted"
+    assert rerun.summary(trials(1, 2, 3, None, None))["median"] == 3
+    assert rerun.summary(trials(1, 2, None, None))["median"] is None
+    assert rerun.wilson(0, 10)[0] == 0
+    assert rerun.wilson(0, 10)[1] == pytest.approx(0.2775, abs=1e-3)
+
+
+def test_a_shared_trial_counts_at_its_earlier_goal():
+    shared = [{"row": "hs97-5-13", "after": None, "goals": {"fewer than 140": 7}, "seen": 9, "seconds": 1.0}]
+    assert rerun.trials_of(rerun.ROWS["hs97-5-140"], {"hs97-5-13": shared})[0]["after"] == 7
+
+
+def test_command_line_runs_goes_on_and_repeats_itself(tmp_path, capsys):
+    command_line.main(["list"])
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in [*rerun.ROWS, *RUNNABLE])
+    out = tmp_path / "guess.json"
+    arguments = ["run", "hs97-3a-guess", "--seed", "3", "--out", str(out), "--jobs", "1"]
+    command_line.main([*arguments, "--trials", "1"])
+    first = json.loads(out.read_text())
+    assert first["provenance"]["command"].endswith("--trials 1")
+    command_line.main([*arguments, "--trials", "2"])  # only the second trial is new
+    both = json.loads(out.read_text())
+    assert [trial["seed"] for trial in both["rows"]["hs97-3a-guess"]] == [3, 4]
+    assert both["rows"]["hs97-3a-guess"][0] == first["rows"]["hs97-3a-guess"][0]
+    again = rerun.run_trial("hs97-3a-guess", 3)
+    assert again["after"] == first["rows"]["hs97-3a-guess"][0]["after"]
+    with pytest.raises(ValueError, match="quoted from the paper"):
+        rerun.run_trial("hs97-1-rcc", 0)
+
+
+def test_a_study_of_no_time_runs_nothing_and_keeps_what_there_is(tmp_path):
+    store = Store(tmp_path / "study.json", "test", 0)
+    study(store, ["hs97-3a-guess"], 0.0, 1, 0)
+    assert json.loads((tmp_path / "study.json").read_text())["rows"] == {}
