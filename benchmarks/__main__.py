@@ -8,6 +8,7 @@ from importlib import import_module
 COMMANDS = {
     "recurrent": "layers against PyTorch, ONNX Runtime and NumPy, over all shapes",
     "memory": "peak memory of one call, in a process of its own",
+    "checkpointing": "memory and time of training with segments of the sequence recomputed",
     "streaming": "one time step at a time",
     "training_loop": "a small model trained end to end, optimiser included",
     "cold_start": "import, first compile and first call in new processes",

@@ -42,6 +42,8 @@ class Route:
     module: str  # the module that defines the contract's functions
     reason: str
     serves: Callable[[Problem], bool] = _always
+    # A module with `describe_work(problem)` and `predict_speed(problem)`, for `explain`; see lstm_numba.cpu.estimate.
+    estimate: str | None = None
 
 
 # Which family serves a problem depends on the chip as well: lstm_numba.gpu.plan decides, when it is asked.
@@ -78,6 +80,7 @@ ROUTES: tuple[Route, ...] = (
             kernel="tiled",
             module="lstm_numba.cpu.recurrent",
             reason="matrix products and gates in vector registers, sequences or units shared out between threads",
+            estimate="lstm_numba.cpu.estimate",
         )
         for cell in CELLS
         if cell != "gru_reset_before"
@@ -101,6 +104,7 @@ ROUTES: tuple[Route, ...] = (
         module="lstm_numba.cpu.gru_reset_before",
         reason="plain compiled loops, sequences shared out between threads: with the reset gate before the recurrent "
         "product a step has two products, one after the other, and the tiled kernel's driver has one",
+        estimate="lstm_numba.cpu.estimate",
     ),
 )
 
@@ -125,3 +129,8 @@ def choose(backend: str, problem: Problem) -> Route:
 def load(route: Route) -> ModuleType:
     """Import the module behind a route; kernels are imported when they are first needed."""
     return import_module(route.module)
+
+
+def load_estimate(route: Route) -> ModuleType | None:
+    """Import the module that estimates a route's speed, if there is one."""
+    return None if route.estimate is None else import_module(route.estimate)

@@ -1,8 +1,9 @@
-"""`explain`: which kernel a layer would use for a given input, why, and how much work that is."""
+"""`explain`: which kernel a layer would use for a given input, why, how much work that is and what limits it."""
 
 import textwrap
 from dataclasses import dataclass
 
+from lstm_numba import backend as backends
 from lstm_numba.layers.stack import RecurrentStack
 
 # Numbers per unit and step that the backward pass needs beside input and output: the gates, and the LSTM's cell state
@@ -20,6 +21,12 @@ class LayerPlan:
     flops: int  # multiplications and additions of the matrix products
     weight_bytes: int
     activation_bytes: int  # input, output and saved state, read or written once
+    threads: int | None = None  # how many threads share the layer; None: the kernel does not say
+    sharing: str = ""  # ... and how, in words
+    lanes: float | None = None  # share of the vector registers' lanes that hold a hidden unit
+    gflops: float | None = None  # predicted speed of the matrix products, 1e9 operations per second; None: not measured
+    peak_gflops: float | None = None  # the largest tile on data in the L1 cache, same threads
+    limit: str = ""  # what keeps the prediction below it, in words
 
 
 @dataclass(frozen=True)
@@ -59,11 +66,23 @@ class Explanation:
             )
         for kernel, reason in dict.fromkeys((plan.kernel, plan.reason) for plan in self.layers):
             lines += textwrap.wrap(f"{kernel}: {reason}", 78, initial_indent="  ", subsequent_indent="    ")
+        for plan in self.layers:
+            text = f"{plan.name}: {plan.sharing}"
+            if plan.lanes is not None:
+                text += f", {plan.lanes:.0%} of the vector lanes in use"
+            if plan.gflops is not None and plan.peak_gflops is not None:
+                text += f"; products at up to {plan.gflops:.0f} of {plan.peak_gflops:.0f} GFLOP/s, limit: {plan.limit}"
+            if plan.sharing:
+                lines += textwrap.wrap(text, 78, initial_indent="  ", subsequent_indent="    ")
         return "\n".join(lines)
 
 
-def explain(layer: RecurrentStack, shape: tuple[int, ...]) -> Explanation:
+def explain(layer: RecurrentStack, shape: tuple[int, ...], *, measure: bool = False) -> Explanation:
     """Say which kernel runs for an input of this shape, why, and how much work the forward pass is.
+
+    On the CPU also how threads share the work. With ``measure`` this machine's multiplication speed is measured, and
+    from it the speed is predicted that the forward pass' matrix products can reach, with the reason why it is not
+    more; see :mod:`lstm_numba.cpu.estimate`. Gates and memory for activations are not in the prediction.
 
     Parameters
     ----------
@@ -71,6 +90,8 @@ def explain(layer: RecurrentStack, shape: tuple[int, ...]) -> Explanation:
         A recurrent layer.
     shape
         Shape of the input: (T, B, I), (B, T, I) with ``batch_first``, or (T, I).
+    measure
+        Spend some hundredths of a second per layer on measuring. Kernels without vector tiles have no prediction.
 
     Returns
     -------
@@ -99,11 +120,17 @@ def explain(layer: RecurrentStack, shape: tuple[int, ...]) -> Explanation:
     else:
         B, T = shape[:2] if layer.batch_first else shape[1::-1]
     H, P, item = layer.hidden_size, layer._state_width, layer.dtype.itemsize
-    saved = T * B * _SAVED[layer._cell] * H if layer.training else 0
+    kept_steps = min(T, layer.checkpoint or T) if layer.training else 0
+    saved = kept_steps * B * _SAVED[layer._cell] * H
     plans = []
     for number in range(layer.num_layers):
         I = layer._layer_input_size(number)
-        route = layer._route(number, T, B)
+        problem = layer._problem(number, T, B)
+        route = backends.choose(layer.backend, problem)
+        estimate = backends.load_estimate(route)
+        work = {} if estimate is None else estimate.describe_work(problem)._asdict()
+        speed = estimate.predict_speed(problem) if measure and estimate is not None else None
+        work |= {} if speed is None else speed._asdict()
         for direction, weights in zip(layer._directions, layer._layer_weights[number], strict=True):
             plans.append(
                 LayerPlan(
@@ -113,6 +140,7 @@ def explain(layer: RecurrentStack, shape: tuple[int, ...]) -> Explanation:
                     flops=2 * T * B * sum(w.size for w in weights if w is not None and w.ndim == 2),
                     weight_bytes=sum(w.nbytes for w in weights if w is not None),
                     activation_bytes=(T * B * (I + P) + saved) * item,
+                    **work,
                 )
             )
     return Explanation(layer.backend, layer.dtype.name, layer.training, tuple(plans))

@@ -375,3 +375,12 @@ def test_stored_results_say_where_they_come_from(path):
     for key in PROVENANCE:
         assert stored[key] is not None, f"{path.name}: {key} is missing"
     assert not stored["sources_modified"], f"{path.name} was made with uncommitted changes"
+
+
+def test_checkpointing_trades_memory_for_time():
+    from benchmarks import checkpointing
+
+    rows = checkpointing.run(100, 3, 1e-4)
+    assert [row["checkpoint"] for row in rows] == [None, 25, 10, 1]
+    assert rows[2]["peak_bytes"] < rows[1]["peak_bytes"] < rows[0]["peak_bytes"]
+    assert all(row["slower_than_without"]["median"] > 0 for row in rows)

@@ -129,13 +129,18 @@ _SCAN, _SCAN_GRAD = Kernel(_scan, set()), Kernel(_scan_grad, set())
 # -- the contract ------------------------------------------------------------------------------------------------
 
 
+def choose_sharing(T: int, B: int, H: int, D: int, threads: int) -> tuple[int, int]:
+    """Directions that run at the same time, and threads that share the sequences of each."""
+    if 2 * T * B * D * 3 * H * H < SERIAL_FLOPS:
+        return 1, 1
+    teams = min(D, threads)
+    return teams, max(1, min(threads // teams, B))
+
+
 def _launch(kernel: Kernel, cache: _Cache, arrays: dict[int, np.ndarray]) -> None:
     """Run a kernel on the arrays of a cache and on others, given by their entries in the plan."""
     D, T, B, H = cache.reset.shape
-    flops = 2 * T * B * D * 3 * H * H
-    limit = available_threads() if flops >= SERIAL_FLOPS else 1
-    teams = min(D, limit)
-    members = max(1, min(limit // teams, B))
+    teams, members = choose_sharing(T, B, H, D, available_threads())
     threads = reserve_threads(teams * members)
     try:
         if threads < teams * members:
@@ -149,7 +154,7 @@ def _launch(kernel: Kernel, cache: _Cache, arrays: dict[int, np.ndarray]) -> Non
         arrays |= {p.H_SLOTS: cache.h, p.Z: cache.gates, _RESET: cache.reset}
         for name, array in arrays.items():
             plan[name] = array.ctypes.data
-        launch(kernel, cache.h.dtype.name, plan, teams * members)
+        launch(kernel.address(cache.h.dtype.name), plan, teams * members)
     finally:
         release_threads(threads)
 

@@ -46,6 +46,12 @@ class LSTM(RecurrentStack[tuple[np.ndarray, np.ndarray]]):
         ``"cpu"`` (Numba, default), ``"cuda"`` (Numba, NVIDIA GPU) or ``"reference"`` (NumPy, the specification).
     seed
         Seed or ``np.random.Generator`` for the initial weights, U(-1/sqrt(H), 1/sqrt(H)), and for dropout.
+    checkpoint
+        Number of steps per segment: in training, keep the states between segments instead of the activations of all
+        steps, and let ``backward`` compute one segment again at a time (Gruslys et al., 2016). Activations take the
+        memory of ``checkpoint`` steps and ``T / checkpoint`` states, least near ``checkpoint = sqrt(T)``, for the time
+        of a second forward pass. Input, output and dropout masks stay whole. Not with ``bidirectional``. None: keep
+        everything.
 
     Notes
     -----
@@ -59,6 +65,7 @@ class LSTM(RecurrentStack[tuple[np.ndarray, np.ndarray]]):
     F. Gers, J. Schmidhuber and F. Cummins, "Learning to Forget", Neural Computation 12(10), 2000.
     H. Sak, A. Senior and F. Beaufays, "Long Short-Term Memory Recurrent Neural Network Architectures for Large Scale
     Acoustic Modeling", Interspeech, 2014 (the projection).
+    A. Gruslys et al., "Memory-Efficient Backpropagation Through Time", NeurIPS, 2016 (checkpointing).
 
     Examples
     --------
@@ -83,6 +90,7 @@ class LSTM(RecurrentStack[tuple[np.ndarray, np.ndarray]]):
         dtype: str | np.dtype = "float32",
         backend: str = "cpu",
         seed: int | np.random.Generator | None = None,
+        checkpoint: int | None = None,
     ) -> None:
         super().__init__(
             "lstm",
@@ -98,6 +106,7 @@ class LSTM(RecurrentStack[tuple[np.ndarray, np.ndarray]]):
             dtype,
             backend,
             seed,
+            checkpoint,
         )
 
 
@@ -141,6 +150,12 @@ class GRU(RecurrentStack[np.ndarray]):
         ``"cpu"`` (Numba, default), ``"cuda"`` (Numba, NVIDIA GPU) or ``"reference"`` (NumPy, the specification).
     seed
         Seed or ``np.random.Generator`` for the initial weights, U(-1/sqrt(H), 1/sqrt(H)), and for dropout.
+    checkpoint
+        Number of steps per segment: in training, keep the states between segments instead of the activations of all
+        steps, and let ``backward`` compute one segment again at a time (Gruslys et al., 2016). Activations take the
+        memory of ``checkpoint`` steps and ``T / checkpoint`` states, least near ``checkpoint = sqrt(T)``, for the time
+        of a second forward pass. Input, output and dropout masks stay whole. Not with ``bidirectional``. None: keep
+        everything.
 
     Notes
     -----
@@ -150,6 +165,7 @@ class GRU(RecurrentStack[np.ndarray]):
     ----------
     K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation",
     EMNLP, 2014.
+    A. Gruslys et al., "Memory-Efficient Backpropagation Through Time", NeurIPS, 2016 (checkpointing).
 
     Examples
     --------
@@ -174,6 +190,7 @@ class GRU(RecurrentStack[np.ndarray]):
         dtype: str | np.dtype = "float32",
         backend: str = "cpu",
         seed: int | np.random.Generator | None = None,
+        checkpoint: int | None = None,
     ) -> None:
         self.reset_after = check_flag("reset_after", reset_after)
         super().__init__(
@@ -190,6 +207,7 @@ class GRU(RecurrentStack[np.ndarray]):
             dtype,
             backend,
             seed,
+            checkpoint,
         )
 
 
@@ -226,10 +244,17 @@ class RNN(RecurrentStack[np.ndarray]):
         ``"cpu"`` (Numba, default), ``"cuda"`` (Numba, NVIDIA GPU) or ``"reference"`` (NumPy, the specification).
     seed
         Seed or ``np.random.Generator`` for the initial weights, U(-1/sqrt(H), 1/sqrt(H)), and for dropout.
+    checkpoint
+        Number of steps per segment: in training, keep the states between segments instead of the activations of all
+        steps, and let ``backward`` compute one segment again at a time (Gruslys et al., 2016). Activations take the
+        memory of ``checkpoint`` steps and ``T / checkpoint`` states, least near ``checkpoint = sqrt(T)``, for the time
+        of a second forward pass. Input, output and dropout masks stay whole. Not with ``bidirectional``. None: keep
+        everything.
 
     References
     ----------
     J. Elman, "Finding Structure in Time", Cognitive Science 14(2), 1990.
+    A. Gruslys et al., "Memory-Efficient Backpropagation Through Time", NeurIPS, 2016 (checkpointing).
 
     Examples
     --------
@@ -254,6 +279,7 @@ class RNN(RecurrentStack[np.ndarray]):
         dtype: str | np.dtype = "float32",
         backend: str = "cpu",
         seed: int | np.random.Generator | None = None,
+        checkpoint: int | None = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
@@ -272,4 +298,5 @@ class RNN(RecurrentStack[np.ndarray]):
             dtype,
             backend,
             seed,
+            checkpoint,
         )

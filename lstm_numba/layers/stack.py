@@ -10,6 +10,7 @@ from lstm_numba import backend as backends
 from lstm_numba.contract import LayerWeights, Weights
 from lstm_numba.layers.initialisers import uniform_fan
 from lstm_numba.layers.layer import Layer
+from lstm_numba.layers.segments import Parts, Segment, cut
 from lstm_numba.layers.stream import Stream
 from lstm_numba.layers.validation import (
     as_real_array,
@@ -21,7 +22,14 @@ from lstm_numba.layers.validation import (
 )
 
 State = TypeVar("State", np.ndarray, tuple[np.ndarray, np.ndarray])
-Parts = tuple[np.ndarray, ...]  # the arrays of a state: (h,) or (h, c), first axis num_layers * directions
+
+
+class _Border(NamedTuple):
+    """All that checkpointing keeps of a segment."""
+
+    segment: Segment
+    state: Parts  # of all sequences, before its first step
+    kernels: list[ModuleType]
 
 
 class _Saved(NamedTuple):
@@ -33,6 +41,7 @@ class _Saved(NamedTuple):
     masks: list[np.ndarray]  # dropout masks on the input of layers 1, 2, ...; empty without dropout
     batched: bool
     kernels: list[ModuleType]
+    borders: list[_Border]  # with checkpointing; else empty
     caches: list[Any]  # one per layer; empty after a backward with retain=True, which may have used them up
 
 
@@ -63,6 +72,7 @@ class RecurrentStack(Layer, Generic[State]):
         dtype: str | np.dtype,
         backend: str,
         seed: int | np.random.Generator | None,
+        checkpoint: int | None,
     ) -> None:
         super().__init__(dtype)
         self.input_size = check_size("input_size", input_size)
@@ -74,6 +84,7 @@ class RecurrentStack(Layer, Generic[State]):
         self.bidirectional = check_flag("bidirectional", bidirectional)
         self.proj_size = check_size("proj_size", proj_size, minimum=0)
         self.backend = backends.check_backend(backend)
+        self.checkpoint = None if checkpoint is None else check_size("checkpoint", checkpoint)
         if self.dropout > 0 and self.num_layers == 1:
             raise ValueError(
                 f"dropout: expected 0 with num_layers=1, got {self.dropout}; it acts between layers, and there is one"
@@ -82,6 +93,11 @@ class RecurrentStack(Layer, Generic[State]):
             raise ValueError(
                 f"proj_size: expected less than hidden_size={self.hidden_size} (or 0 for no projection), "
                 f"got {self.proj_size}"
+            )
+        if self.checkpoint is not None and self.bidirectional:
+            raise ValueError(
+                f"checkpoint: expected None with bidirectional=True, got {self.checkpoint}; the second direction "
+                "starts at the last step, so segments cannot be computed one after the other"
             )
         self._cell = cell
         self._blocks = blocks
@@ -96,6 +112,7 @@ class RecurrentStack(Layer, Generic[State]):
             for k in range(self.num_layers)
         ]
         self._saved: _Saved | None = None
+        self._kept: np.ndarray | None = None  # copy of the last input in training mode
         self._chosen: tuple[Any, list[ModuleType]] = (None, [])  # the last call's kernels, and for which problem
         self._zeros: tuple[int, Parts] = (-1, ())  # the zero state of one layer, and for which batch size
 
@@ -159,8 +176,16 @@ class RecurrentStack(Layer, Generic[State]):
             lengths = self._read_lengths(lengths, T, B, batched)
         kernels = self._kernels(T, B, lengths is not None)
         masks = self._draw_masks(T, B) if self.dropout and self.training else []
-        y, final, caches = self._run(x_first, parts, lengths, masks, kernels, self.training)
-        self._saved = _Saved(x_first, parts, lengths, masks, batched, kernels, caches) if self.training else None
+        borders: list[_Border] = []
+        if self.training and self.checkpoint is not None and self.checkpoint < T:
+            y, final, borders = self._run_segments(x_first, parts, lengths, masks)
+            caches = []
+        else:
+            y, final, caches = self._run(x_first, parts, lengths, masks, kernels, self.training)
+        if self.training:
+            self._saved = _Saved(x_first, parts, lengths, masks, batched, kernels, borders, caches)
+        else:
+            self._saved = None
         return self._write_sequence(y, batched), self._write_state(final, batched)
 
     def backward(
@@ -180,7 +205,7 @@ class RecurrentStack(Layer, Generic[State]):
             ``dh_n`` or ``(dh_n, dc_n)``: gradients with respect to the final state, on top of ``dy``. Zeros by default.
         retain
             Allow another ``backward`` for the same call. It repeats the forward pass, whose activations this one
-            uses up.
+            uses up (with ``checkpoint`` every ``backward`` does so, segment by segment).
 
         Returns
         -------
@@ -206,18 +231,16 @@ class RecurrentStack(Layer, Generic[State]):
         T, B, _ = saved.x.shape
         dy = self._read_gradient(dy, T, B, saved.batched)
         parts = None if dstate is None else self._read_state("dstate", dstate, B, saved.batched)
-        caches = saved.caches
-        if not caches:
-            *_, caches = self._run(saved.x, saved.state, saved.lengths, saved.masks, saved.kernels, True)
-        self._saved = saved._replace(caches=[]) if retain else None
-        initial: list[Parts] = [()] * self.num_layers
-        for k in range(self.num_layers - 1, -1, -1):
-            dy, initial[k] = saved.kernels[k].layer_backward(
-                self._cell, dy, self._layer_state(parts, k, B), caches[k], self._layer_weights[k], self._layer_grads[k]
-            )
-            if k > 0 and saved.masks:
-                dy = dy * saved.masks[k - 1]
-        return self._write_sequence(dy, saved.batched), self._write_state(self._join(initial), saved.batched)
+        if saved.borders:
+            self._saved = saved if retain else None
+            dx, initial = self._backpropagate_segments(saved, dy, parts)
+        else:
+            caches = saved.caches
+            if not caches:
+                *_, caches = self._run(saved.x, saved.state, saved.lengths, saved.masks, saved.kernels, True)
+            self._saved = saved._replace(caches=[]) if retain else None
+            dx, initial = self._backpropagate(dy, parts, saved.masks, saved.kernels, caches)
+        return self._write_sequence(dx, saved.batched), self._write_state(initial, saved.batched)
 
     def stream(self, batch_size: int = 1) -> Stream:
         """Feed the layer one time step at a time, for real-time use.
@@ -275,6 +298,63 @@ class RecurrentStack(Layer, Generic[State]):
             caches.append(cache)
         return x, self._join(final), caches
 
+    def _backpropagate(
+        self,
+        dy: np.ndarray,
+        dstate: Parts | None,
+        masks: list[np.ndarray],
+        kernels: list[ModuleType],
+        caches: list[Any],
+    ) -> tuple[np.ndarray, Parts]:
+        B = dy.shape[1]
+        initial: list[Parts] = [()] * self.num_layers
+        for k in range(self.num_layers - 1, -1, -1):
+            dy, initial[k] = kernels[k].layer_backward(
+                self._cell, dy, self._layer_state(dstate, k, B), caches[k], self._layer_weights[k], self._layer_grads[k]
+            )
+            if k > 0 and masks:
+                dy = dy * masks[k - 1]
+        return dy, self._join(initial)
+
+    # -- checkpointing: all layers over one segment, then over the next ------------------------------------
+
+    def _run_segments(
+        self, x: np.ndarray, state: Parts | None, lengths: np.ndarray | None, masks: list[np.ndarray]
+    ) -> tuple[np.ndarray, Parts, list[_Border]]:
+        """Forward pass that keeps the states between segments and no activations."""
+        T, B, _ = x.shape
+        y = np.zeros((T, B, self._features), self.dtype)
+        current = self._zero_state(B) if state is None else state
+        borders = []
+        for segment in cut(T, self.checkpoint or T, lengths):
+            own_x = segment.sequence(x)
+            kernels = self._kernels(*own_x.shape[:2], segment.lengths is not None)
+            borders.append(_Border(segment, current, kernels))
+            own_masks = [segment.sequence(mask) for mask in masks]
+            own_y, last, _ = self._run(own_x, segment.state(current), segment.lengths, own_masks, kernels, False)
+            segment.write_sequence(y, own_y)
+            current = segment.with_state(current, last)
+        return y, current, borders
+
+    def _backpropagate_segments(self, saved: _Saved, dy: np.ndarray, dstate: Parts | None) -> tuple[np.ndarray, Parts]:
+        """Backward pass, from the last segment to the first; each computes its activations again."""
+        dx = np.zeros_like(saved.x)
+        current = self._zero_state(dy.shape[1]) if dstate is None else dstate
+        for segment, state, kernels in reversed(saved.borders):
+            masks = [segment.sequence(mask) for mask in saved.masks]
+            *_, caches = self._run(
+                segment.sequence(saved.x), segment.state(state), segment.lengths, masks, kernels, True
+            )
+            own_dx, initial = self._backpropagate(segment.sequence(dy), segment.state(current), masks, kernels, caches)
+            segment.write_sequence(dx, own_dx)
+            current = segment.with_state(current, initial)
+        return dx, current
+
+    def _zero_state(self, B: int) -> Parts:
+        """The zero state of all layers."""
+        widths = [self._state_width, self.hidden_size] if self._cell == "lstm" else [self._state_width]
+        return tuple(np.zeros((self.num_layers * len(self._directions), B, width), self.dtype) for width in widths)
+
     def _draw_masks(self, T: int, B: int) -> list[np.ndarray]:
         """Masks for all layers but the first: 0 for a dropped number, 1 / (1 - dropout) for one that stays."""
         keep = 1 - self.dropout
@@ -284,9 +364,9 @@ class RecurrentStack(Layer, Generic[State]):
 
     # -- which kernels -------------------------------------------------------------------------------------
 
-    def _route(self, layer: int, T: int, B: int, lengths: bool = False) -> backends.Route:
-        """The row of the dispatch table that one layer uses for this input."""
-        problem = backends.Problem(
+    def _problem(self, layer: int, T: int, B: int, lengths: bool = False) -> backends.Problem:
+        """What one layer has to compute for this input."""
+        return backends.Problem(
             self._cell,
             T,
             B,
@@ -298,7 +378,10 @@ class RecurrentStack(Layer, Generic[State]):
             self.training,
             lengths,
         )
-        return backends.choose(self.backend, problem)
+
+    def _route(self, layer: int, T: int, B: int, lengths: bool = False) -> backends.Route:
+        """The row of the dispatch table that one layer uses for this input."""
+        return backends.choose(self.backend, self._problem(layer, T, B, lengths))
 
     def _kernels(self, T: int, B: int, lengths: bool) -> list[ModuleType]:
         """Modules of all layers; looked up again only when something changed that the choice may depend on."""
@@ -311,7 +394,7 @@ class RecurrentStack(Layer, Generic[State]):
 
     def __getstate__(self) -> dict[str, Any]:
         # Modules can be neither pickled nor deep-copied, and saved activations belong to this object.
-        return self.__dict__ | {"_chosen": (None, []), "_saved": None}
+        return self.__dict__ | {"_chosen": (None, []), "_saved": None, "_kept": None}
 
     # -- shapes --------------------------------------------------------------------------------------------
 
@@ -335,8 +418,17 @@ class RecurrentStack(Layer, Generic[State]):
             array = array.transpose(1, 0, 2)
         if array.shape[0] == 0:
             raise ValueError(f"x: expected at least one time step, got shape {np.shape(x)} with T=0")
-        # backward must see the input as it was, even if the caller reuses the buffer
-        return (array.copy() if self.training else np.ascontiguousarray(array)), batched
+        return (self._keep(array) if self.training else np.ascontiguousarray(array)), batched
+
+    def _keep(self, x: np.ndarray) -> np.ndarray:
+        """Copy the input: backward must see it as it was, even if the caller reuses the buffer.
+
+        The memory of the last call's copy is used again, since only the last call can be taken back.
+        """
+        if self._kept is None or self._kept.shape != x.shape:
+            self._kept = np.empty(x.shape, self.dtype)
+        self._kept[...] = x
+        return self._kept
 
     def _read_gradient(self, dy: Any, T: int, B: int, batched: bool) -> np.ndarray:
         array = as_real_array("dy", dy, self.dtype, contiguous=False)
@@ -423,6 +515,7 @@ class RecurrentStack(Layer, Generic[State]):
             "bidirectional": False,
             "proj_size": 0,
             "reset_after": True,
+            "checkpoint": None,
         }
         parts += [f"{k}={value!r}" for k, v in defaults.items() if (value := getattr(self, k, v)) != v]
         return f"{type(self).__name__}({', '.join(parts)}, dtype='{self.dtype}', backend='{self.backend}')"
