@@ -46,10 +46,6 @@ class Route:
     estimate: str | None = None
 
 
-def _plain(problem: Problem) -> bool:
-    return problem.P == problem.H and not problem.lengths
-
-
 # Which family serves a problem depends on the chip as well: lstm_numba.gpu.plan decides, when it is asked.
 _GPU_FAMILIES = {
     "block": "one block of threads per 8 or 16 sequences keeps the recurrent weights in registers for all steps",

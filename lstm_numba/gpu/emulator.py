@@ -180,7 +180,7 @@ class Emulator:
         Parameters
         ----------
         function
-            The undecorated kernel, a :class:`~lstm_numba.gpu.binding.Kernel`, or anything with ``py_func``.
+            The undecorated kernel, one of the package, or anything with ``py_func``.
         grid, block
             Number of blocks and of threads per block; tuples for two or three axes.
         arguments

@@ -198,7 +198,13 @@ def layer_backward(
     dx, dstate0, gradients = layer_gradients(cell, dy, dstate, cache, weights)
     for totals, news in zip(grads, gradients, strict=True):
         for total, new in zip(totals, news, strict=True):
-            if total is not None:
+            if total is None:
+                continue
+            if is_on_device(total):
+                there, dtype = current().upload(total), str(np.dtype(new.dtype))
+                blocks = -(-new.size // dense.COPY_THREADS)
+                current().launch(dense.add(dtype), blocks, _flat(new), _flat(there), new.size)
+            else:
                 total += new
     return dx, dstate0
 

@@ -43,7 +43,7 @@ class LSTM(RecurrentStack[tuple[np.ndarray, np.ndarray]]):
     dtype
         ``"float32"`` or ``"float64"``; inputs and states must have it.
     backend
-        ``"cpu"`` (Numba, default) or ``"reference"`` (NumPy, the specification).
+        ``"cpu"`` (Numba, default), ``"cuda"`` (Numba, NVIDIA GPU) or ``"reference"`` (NumPy, the specification).
     seed
         Seed or ``np.random.Generator`` for the initial weights, U(-1/sqrt(H), 1/sqrt(H)), and for dropout.
     checkpoint
@@ -147,7 +147,7 @@ class GRU(RecurrentStack[np.ndarray]):
     dtype
         ``"float32"`` or ``"float64"``; inputs and states must have it.
     backend
-        ``"cpu"`` (Numba, default) or ``"reference"`` (NumPy, the specification).
+        ``"cpu"`` (Numba, default), ``"cuda"`` (Numba, NVIDIA GPU) or ``"reference"`` (NumPy, the specification).
     seed
         Seed or ``np.random.Generator`` for the initial weights, U(-1/sqrt(H), 1/sqrt(H)), and for dropout.
     checkpoint
@@ -241,7 +241,7 @@ class RNN(RecurrentStack[np.ndarray]):
     dtype
         ``"float32"`` or ``"float64"``; inputs and states must have it.
     backend
-        ``"cpu"`` (Numba, default) or ``"reference"`` (NumPy, the specification).
+        ``"cpu"`` (Numba, default), ``"cuda"`` (Numba, NVIDIA GPU) or ``"reference"`` (NumPy, the specification).
     seed
         Seed or ``np.random.Generator`` for the initial weights, U(-1/sqrt(H), 1/sqrt(H)), and for dropout.
     checkpoint

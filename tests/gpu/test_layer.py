@@ -218,3 +218,20 @@ def test_arrays_on_the_device_are_neither_copied_nor_brought_back(rng):
     assert relative_error(y, expected) < 1e-5
     assert relative_error(dx, dx_expected) < 1e-5
     assert grads[0].W_hr is None
+
+
+def test_gradients_are_added_where_they_lie(rng):
+    T, B, I, H = 2, 2, 3, 4
+    x, dy = rng.normal(size=(T, B, I)).astype(np.float32), rng.normal(size=(T, B, H)).astype(np.float32)
+    state = (np.zeros((1, B, H), np.float32),) * 2
+    weights = (Weights(*(rng.normal(size=shape).astype(np.float32) for shape in ((16, I), (16, H), 16, 16))),)
+    totals = Weights(*(None if part is None else np.ones_like(part) for part in weights[0]))
+    there = (Weights(*(None if part is None else Elsewhere(part) for part in totals)),)
+    with use_device(UnwrappingDevice()):
+        _, _, cache = gpu_layer.layer_forward("lstm", Elsewhere(x), state, weights, None, True)
+        gpu_layer.layer_backward("lstm", Elsewhere(dy), state, cache, weights, there)
+    _, _, cache = reference.layer_forward("lstm", x, state, weights, None, True)
+    _, _, expected = reference.layer_gradients("lstm", dy, state, cache, weights)
+    for found, gradient in zip(totals, expected[0], strict=True):
+        assert (found is None) == (gradient is None)
+        assert found is None or relative_error(found - 1, gradient) < 1e-5
