@@ -198,7 +198,7 @@ def layer_backward(
     dx, dstate0, gradients = layer_gradients(cell, dy, dstate, cache, weights)
     for totals, news in zip(grads, gradients, strict=True):
         for total, new in zip(totals, news, strict=True):
-            if total is None:
+            if total is None or new is None:
                 continue
             if is_on_device(total):
                 there, dtype = current().upload(total), str(np.dtype(new.dtype))
