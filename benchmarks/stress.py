@@ -45,6 +45,10 @@ def random_layer_options(rng: np.random.Generator) -> dict:
         options["reset_after"] = bool(rng.random() < 0.7)
     if "nonlinearity" in signature:
         options["nonlinearity"] = str(rng.choice(["tanh", "relu"]))
+        if options["nonlinearity"] == "relu":
+            # The slope jumps where a pre-activation is 0. Rounding in float32 puts one unit in some ten million on the
+            # other side, and its gradient is then another one, right as well but not comparable.
+            options["dtype"] = "float64"
     return options
 
 
