@@ -79,7 +79,10 @@ class Job:
     """Everything one call needs: a plan per pass and the memory behind it."""
 
     def __init__(self, cell: str, weights: LayerWeights, dtype: np.dtype) -> None:
-        self.cell, self.weights, self.dtype = cell, weights, dtype
+        self.cell, self.dtype = cell, dtype
+        # Where the job goes when it is free; known only while it is in use, since a job that knew the list it lies
+        # in would keep itself, and its memory, alive until the garbage collector finds it.
+        self.pool: list[Job] | None = None
         self.form = FORMS[cell]
         W_ih, W_hh = weights[0].W_ih, weights[0].W_hh
         self.D = len(weights)
@@ -250,18 +253,22 @@ class _Kept:
 
 
 def _take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> Job:
-    jobs = weights.scratch.get("cpu")
-    if jobs is None:
-        jobs = weights.scratch.setdefault("cpu", [])
+    pool = weights.scratch.get("cpu")
+    if pool is None:
+        pool = weights.scratch.setdefault("cpu", [])
     try:
-        return jobs.pop()
+        job = pool.pop()
     except IndexError:
-        return Job(cell, weights, dtype)
+        job = Job(cell, weights, dtype)
+    job.pool = pool
+    return job
 
 
 def _put_back(job: Job) -> None:
     job.x = job.h = job.lengths = None
-    job.weights.scratch["cpu"].append(job)
+    pool, job.pool = job.pool, None
+    assert pool is not None, "a job in use has a pool"
+    pool.append(job)
 
 
 def _sharing(job: Job, T: int, B: int, threads: int) -> Sharing:

@@ -70,6 +70,7 @@ class CpuStream:
 
     def __init__(self, cell: str, weights: list[LayerWeights], batch_size: int) -> None:
         dtype = weights[0][0].W_ih.dtype
+        self._weights = weights  # jobs know the addresses of the arrays, and do not keep them alive
         self._jobs = [Job(cell, layer, dtype) for layer in weights]
         self._plans = np.zeros((len(weights), p.LENGTH), np.int64)
         self.state = [

@@ -4,8 +4,10 @@ Threads share sequences or units, and take over each other's parts: none of this
 """
 
 import copy
+import gc
 import multiprocessing
 import threading
+import weakref
 
 import numba
 import numpy as np
@@ -228,6 +230,23 @@ def test_memory_does_not_grow_with_calls(rng):
         layer.backward(y)
     assert layer._layer_weights[0].scratch["cpu"] == jobs
     assert jobs[0].forward_memory.nbytes + jobs[0].backward_memory.nbytes == size
+
+
+def test_a_dropped_layer_frees_its_memory_at_once(rng):
+    """Without the garbage collector: megabytes must not wait for it."""
+    layer = ln.LSTM(8, 24, num_layers=2, seed=0)
+    y, _ = layer(rng.normal(size=(12, 5, 8)).astype("float32"))
+    layer.backward(y)
+    layer(rng.normal(size=(12, 5, 8)).astype("float32"))
+    jobs = [weakref.ref(weights.scratch["cpu"][0]) for weights in layer._layer_weights if weights.scratch["cpu"]]
+    jobs += [weakref.ref(cache.job) for cache in layer._saved.caches]
+    gc.disable()
+    try:
+        del layer, y
+        assert len(jobs) == 2
+        assert all(job() is None for job in jobs)
+    finally:
+        gc.enable()
 
 
 def test_copies_of_a_layer_share_nothing(rng):
