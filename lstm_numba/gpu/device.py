@@ -47,7 +47,7 @@ class Device(Protocol):
 def _typed(kernel: Kernel, arguments: tuple) -> list:
     numbers = {"i": np.int32, "l": np.int64}
     return [
-        numbers[kind](value) if kind in numbers else value  # type: ignore[index]
+        numbers[kind](value) if kind in numbers else value
         for kind, value in zip(kernel.signature, arguments, strict=True)
     ]
 
@@ -109,7 +109,7 @@ class GpuDevice:
 
         self._cuda = cuda
         current = cuda.get_current_device()
-        self.chip = Chip(tuple(current.compute_capability), current.MULTIPROCESSOR_COUNT)  # type: ignore[arg-type]
+        self.chip = Chip(tuple(current.compute_capability), current.MULTIPROCESSOR_COUNT)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return uninitialised memory."""

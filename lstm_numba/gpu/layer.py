@@ -114,8 +114,8 @@ def layer_forward(
     run = _Run(device, cell_named(cell, dtype), dtype)
     chosen = plan(cell, H, B, dtype, device.chip)
     if B == 0:
-        states = tuple(np.zeros(part.shape, dtype) for part in state)
-        return np.zeros((T, 0, D * H), dtype), states, (x.shape, D) if training else None
+        nothing = tuple(np.zeros(part.shape, dtype) for part in state)
+        return np.zeros((T, 0, D * H), dtype), nothing, (x.shape, D) if training else None
     steps_of = device.upload(np.full(B, T, np.int32) if lengths is None else np.asarray(lengths, np.int32))
     states = [device.upload(part) for part in state]
     y = run.empty(T, B, D * H)
@@ -198,7 +198,7 @@ def layer_backward(
     dx, dstate0, gradients = layer_gradients(cell, dy, dstate, cache, weights)
     for totals, news in zip(grads, gradients, strict=True):
         for total, new in zip(totals, news, strict=True):
-            if total is None:
+            if total is None or new is None:
                 continue
             if is_on_device(total):
                 there, dtype = current().upload(total), str(np.dtype(new.dtype))
@@ -215,7 +215,7 @@ def layer_gradients(
     """Like :func:`layer_backward`, with the gradients of the weights as a third result, on the device too."""
     if isinstance(cache, tuple):  # an empty batch
         shape, _ = cache
-        zeros = tuple(Weights(*(None if part is None else np.zeros_like(part) for part in w)) for w in weights)
+        zeros = tuple(Weights._make(None if part is None else np.zeros_like(part) for part in w) for w in weights)
         return np.zeros(shape, dy.dtype), tuple(np.zeros_like(part) for part in dstate), zeros
     device = current()
     T, B, I = cache.x.shape
@@ -237,7 +237,7 @@ def layer_gradients(
     dx = dx.reshape(T, B, I)  # type: ignore[union-attr]
     if not cache.host:
         return dx, tuple(initial), tuple(grads)
-    on_host = tuple(Weights(*(None if g is None else device.download(g) for g in grad)) for grad in grads)
+    on_host = tuple(Weights._make(None if g is None else device.download(g) for g in grad) for grad in grads)
     return device.download(dx), tuple(device.download(part) for part in initial), on_host
 
 

@@ -90,7 +90,7 @@ class _Watched:
         for part, extent in zip(parts, self.shape, strict=True):
             if not 0 <= part < extent:
                 raise IndexError(f"index {tuple(int(p) for p in parts)} is outside an array of shape {self.shape}")
-        thread = me.block.index * self._block + me.number  # type: ignore[attr-defined]
+        thread = me.block.index * self._block + me.number
         self._touches.append(Touch(thread, tuple(int(part) for part in parts), write))
 
     def __getitem__(self, index: Any) -> Any:
