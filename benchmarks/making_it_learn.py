@@ -1,4 +1,4 @@
-"""The studies of chapter 2.5: start, clipping, truncation, dropout and learning rate, each over several seeds.
+"""The studies of chapter 2.5 (start, clipping, truncation, dropout, learning rate) with more seeds than its page has.
 
 Results are written after every run, and a run that was stopped goes on where it was:
 ``python -m benchmarks.making_it_learn --out FILE``.
@@ -68,7 +68,7 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=OUT, help="where to write the results")
-    parser.add_argument("--seeds", type=int, default=8, help="runs per condition, at least 5")
+    parser.add_argument("--seeds", type=int, default=20, help="runs per condition, at least 5")
     options = parser.parse_args()
     for name, conditions in run(options.out, options.seeds, STUDIES)["studies"].items():
         print(f"{name:<16}{len(conditions):>4} conditions {sum(map(len, conditions.values())):>5} runs")

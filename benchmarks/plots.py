@@ -29,6 +29,7 @@ def roofline(result: dict, threads: int = 2, mode: str = "inference"):
     """GFLOP/s over operations per byte, ours and PyTorch's, under the measured roofs."""
     machine = result["machine"][str(threads)]
     table = frame(result)
+    table = table[table["cell"] == "LSTM"]
     table = table[(table["group"] == "sweep") & (table["mode"] == mode) & (table["threads"] == threads)]
     figure, ax = plt.subplots(figsize=(6.4, 4.6))
     x = np.geomspace(0.1, 300, 200)
@@ -50,6 +51,7 @@ def roofline(result: dict, threads: int = 2, mode: str = "inference"):
 def heat_maps(result: dict, mode: str, against: str = TORCH, threads: int = 2):
     """The ratio over B and H, one map per T. Above 1 we are faster."""
     table = frame(result)
+    table = table[table["cell"] == "LSTM"]
     table = table[(table["group"] == "sweep") & (table["mode"] == mode) & (table["threads"] == threads)]
     table = table.dropna(subset=[f"ratio {against}"])
     lengths = sorted(table["T"].unique())

@@ -185,6 +185,7 @@ def grid(table: pd.DataFrame, mode: str, against: str, threads: int, T: int) -> 
     part = table[
         (table["group"] == "sweep") & (table["mode"] == mode) & (table["threads"] == threads) & (table["T"] == T)
     ]
+    part = part[part["cell"] == "LSTM"]
     part = part.dropna(subset=[f"ratio {against}"])
     if part.empty:
         return ""

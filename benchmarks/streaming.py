@@ -14,7 +14,7 @@ import numpy as np
 
 import lstm_numba as ln
 from benchmarks import store
-from benchmarks.candidates import OURS, TORCH, Problem, onnx_model
+from benchmarks.candidates import OURS, TORCH, NotAvailableError, Problem, onnx_model
 from benchmarks.cases import Case
 from benchmarks.machine import QuietMachine
 from benchmarks.measure import paired_times, ratio, summary
@@ -23,6 +23,7 @@ from benchmarks.recurrent import difference
 
 SIZES = (8, 16, 32, 64, 128, 256)
 STREAM = f"{OURS} stream"
+IN_COMPILED_CODE = f"{OURS} stream, compiled loop"  # the same step, called from the user's own @njit loop
 STEPS = 50  # steps of the check
 
 
@@ -100,6 +101,34 @@ def _with_state(problem: Problem) -> bytes:
     return model.SerializeToString()
 
 
+def compiled_loop(problem: Problem):
+    """A function from inputs (steps, 1, I) to outputs (steps, 1, H): a loop of the user's own, compiled with Numba.
+
+    Raises NotAvailableError while the package has no step for compiled code.
+    """
+    from numba import njit
+
+    try:
+        from lstm_numba.cpu.stream import stream_step
+    except ImportError as error:
+        raise NotAvailableError("lstm_numba has no step for compiled code") from error
+    layer = ln.LSTM(problem.case.I, problem.case.H, seed=0).eval()
+    layer.load_state_dict(problem.parameters)
+    stream = layer.stream(batch_size=1)  # the loop's handle points into it, so it must live as long
+
+    @njit
+    def loop(handle, xs, ys):
+        for t in range(len(xs)):
+            ys[t] = stream_step(handle, xs[t])
+
+    def run(xs, stream=stream):
+        ys = np.empty((len(xs), 1, problem.case.H), np.float32)
+        loop(stream.handle, xs, ys)
+        return ys
+
+    return run
+
+
 def time_size(H: int, *, rounds: int, seconds: float, quiet: QuietMachine | None) -> dict:
     """Check that all candidates say the same over a few steps, then time one step."""
     problem = Problem(Case("streaming", "LSTM", "inference", 1, 1, H, H, threads=1))
@@ -111,9 +140,21 @@ def time_size(H: int, *, rounds: int, seconds: float, quiet: QuietMachine | None
     for name, values in outputs.items():
         if (error := difference(values, expected)) > 1e-4:
             failures[name] = f"differs from {TORCH} by {error:.1e}"
+    try:
+        steps = compiled_loop(problem)
+    except NotAvailableError as error:
+        missing[IN_COMPILED_CODE] = str(error)
+        steps = None
+    if steps is not None and (error := difference(steps(xs).reshape(STEPS, H), expected)) > 1e-4:
+        failures[IN_COMPILED_CODE] = f"differs from {TORCH} by {error:.1e}"
+        steps = None
     x = xs[0]
     runs = {name: lambda step=step: step(x) for name, step in functions.items() if name not in failures}
+    if steps is not None:
+        runs[IN_COMPILED_CODE] = lambda: steps(xs)
     samples = paired_times(runs, rounds, seconds, quiet=quiet)
+    if steps is not None:
+        samples.seconds[IN_COMPILED_CODE] = [value / STEPS for value in samples.seconds[IN_COMPILED_CODE]]
     row = {"H": H, "failures": failures, "unavailable": missing, "load": samples.load, "disturbed": samples.disturbed}
     row["times"] = {name: summary(values) for name, values in samples.seconds.items()}
     if STREAM in samples.seconds:

@@ -223,7 +223,7 @@ def dactivation(kind, a):
 def lstm_variant_step(options, z_i, z_f, z_g, z_o, c_prev, p_i, p_f, p_o):
     """Advance one unit of any member of the LSTM family by one time step.
 
-    ``options`` says which parts the cell has (:class:`lstm_numba.variants.VariantOptions`, activations as codes).
+    ``options`` says which parts the cell has (``lstm_numba.variants.VariantOptions``, activations as codes).
     It is a constant when a kernel is compiled, so that a part that is left out costs nothing. The pre-activations
     ``z`` hold everything but the peepholes ``p``. Returns ``i, f, g, o, c, h``.
     """

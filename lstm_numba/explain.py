@@ -2,6 +2,7 @@
 
 import textwrap
 from dataclasses import dataclass
+from typing import Any
 
 from lstm_numba import backend as backends
 from lstm_numba.layers.stack import RecurrentStack
@@ -91,7 +92,8 @@ def explain(layer: RecurrentStack, shape: tuple[int, ...], *, measure: bool = Fa
     shape
         Shape of the input: (T, B, I), (B, T, I) with ``batch_first``, or (T, I).
     measure
-        Spend some hundredths of a second per layer on measuring. Kernels without vector tiles have no prediction.
+        Spend some hundredths of a second per layer on measuring, for which the machine should be idle. Kernels
+        without vector tiles have no prediction.
 
     Returns
     -------
@@ -128,7 +130,7 @@ def explain(layer: RecurrentStack, shape: tuple[int, ...], *, measure: bool = Fa
         problem = layer._problem(number, T, B)
         route = backends.choose(layer.backend, problem)
         estimate = backends.load_estimate(route)
-        work = {} if estimate is None else estimate.describe_work(problem)._asdict()
+        work: dict[str, Any] = {} if estimate is None else estimate.describe_work(problem)._asdict()
         speed = estimate.predict_speed(problem) if measure and estimate is not None else None
         work |= {} if speed is None else speed._asdict()
         for direction, weights in zip(layer._directions, layer._layer_weights[number], strict=True):

@@ -5,7 +5,7 @@ One cell, taken apart. Every member of the family is a choice of parts; the equa
 holds names and booleans only, so that both may read it.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # The position is the code that compiled functions compare with.
 ACTIVATIONS = ("tanh", "identity", "sigmoid", "sigmoid in [-1, 1]", "sigmoid in [-2, 2]")
@@ -96,9 +96,9 @@ def checked(options: VariantOptions) -> VariantOptions:
 class VariantWeights(NamedTuple):
     """The weights of one layer of a variant, or their gradients; G blocks and N gates have weights."""
 
-    W_ih: object  # (G*H, I) blocks in the order of VariantOptions.blocks
-    W_hh: object  # (G*H, H)
-    b_ih: object  # (G*H,) or None
-    b_hh: object  # (G*H,) or None
-    peepholes: object  # (N, H), in the order of VariantOptions.gates, or None
-    W_gates: object  # (N*H, N*H) from the gates one step before to the gates, or None
+    W_ih: Any  # (G*H, I) blocks in the order of VariantOptions.blocks
+    W_hh: Any  # (G*H, H)
+    b_ih: Any  # (G*H,) or None
+    b_hh: Any  # (G*H,) or None
+    peepholes: Any  # (N, H), in the order of VariantOptions.gates, or None
+    W_gates: Any  # (N*H, N*H) from the gates one step before to the gates, or None

@@ -316,7 +316,8 @@ def test_every_command_has_options(capsys):
 def test_streaming_candidates_agree():
     row = streaming.time_size(5, rounds=1, seconds=1e-5, quiet=None)
     assert row["failures"] == {}
-    assert (streaming.STREAM in row["times"]) != (streaming.STREAM in row["unavailable"])
+    for name in (streaming.STREAM, streaming.IN_COMPILED_CODE):
+        assert (name in row["times"]) != (name in row["unavailable"])
     assert "## Streaming" in report.streaming_report({"rows": [row]})
 
 
@@ -352,8 +353,19 @@ def test_ladder_rungs_agree(tmp_path):
     assert [path.name for path in plots.draw(tmp_path, tmp_path)] == ["ladder.svg"]
 
 
+def test_stress_options_are_options_of_the_layers():
+    rng = np.random.default_rng(0)
+    kinds = [stress.random_layer_options(rng) for _ in range(60)]
+    assert {options["cell"] for options in kinds} == set(stress.CELLS)
+    for options in kinds:
+        assert stress.make(options, "reference").hidden_size == options["hidden_size"]
+
+
 def test_stress_finds_a_wrong_result(monkeypatch):
-    result = stress.run(0.02, seed=0, progress=0)
+    # One kind of layer, because every further one would have to be compiled.
+    options = {"cell": "LSTM", "input_size": 4, "hidden_size": 6, "dtype": "float32", "seed": 1, "batch_first": False}
+    monkeypatch.setattr(stress, "random_layer_options", lambda rng: dict(options))
+    result = stress.run(0.005, seed=0, progress=0)
     assert result["failures"] == []
     assert result["trials"] > 0
     real = stress.Trial.results

@@ -36,11 +36,12 @@ def test_a_run_that_was_stopped_goes_on(small, tmp_path):
     assert list(other["networks"]) == ["LSTM"]
 
 
-def test_training_lowers_the_cost():
+def test_training_lowers_the_cost(monkeypatch):
+    monkeypatch.setattr(study, "SETTINGS", study.SETTINGS | {"batch": 4, "steps": 16, "warmup": 5})
     model = protocol.character_model(ln.LSTM(len(protocol.SYMBOLS), 16, seed=0), seed=1)
     text = "for x in y:\n    z = f(x)\n" * 400
     before = study.bits_per_character(model.eval(), text[:500])
-    curve = study.train(model, protocol.encode(text), 80_000, 1e-2)
+    curve = study.train(model, protocol.encode(text), 40_000, 1e-2)
     assert study.bits_per_character(model, text[:500]) < 0.7 * before
     assert curve[-1][1] < curve[0][1]
 

@@ -435,6 +435,7 @@ LSTM_FORM = LSTMForm(4, 4, 1, 0, 0, 0, 0, 4 // FOUR)
 GRU_FORM = GRUForm(3, 4, 1, 0, 2, 1, 0, 3 // THREE)
 RNN_TANH_FORM = RNNTanhForm(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)
 RNN_RELU_FORM = RNNReluForm(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)
+PROJECTION_FORM = Form(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)  # W_hr, packed like the weights of one gate
 FORMS = {"lstm": LSTM_FORM, "gru": GRU_FORM, "rnn_tanh": RNN_TANH_FORM, "rnn_relu": RNN_RELU_FORM}
 
 

@@ -22,7 +22,7 @@ from lstm_numba.cpu.cell_blocks import FORMS
 from lstm_numba.cpu.launch import available_threads
 from lstm_numba.cpu.peak import peak_speed, tile_speed
 from lstm_numba.cpu.recurrent import choose_sharing
-from lstm_numba.cpu.simd import MAX_ROWS, VECTOR_UNIT, lanes
+from lstm_numba.cpu.simd import MAX_ROWS, VECTOR_UNIT, VECTORS, lanes
 
 _NOTABLE = 1.15  # a loss below this factor is not called the limit
 
@@ -98,12 +98,14 @@ def predict_speed(problem: Any) -> Speed | None:
     recurrent = tile_speed(dtype, tiles.threads, tiles.rows, panel, problem.P, tiles.panels, tiles.own)
     input_rows = min(MAX_ROWS, max(1, problem.T * problem.B))  # the input product need not wait for any step
     ahead = tile_speed(dtype, tiles.threads, input_rows, panel, problem.I, tiles.panels, tiles.own)
+    peak = max(peak, from_l1, recurrent, ahead)  # on a busy machine any of them may have been disturbed
+    from_l1 = peak if (tiles.rows, panel) == (MAX_ROWS, VECTORS) else max(from_l1, recurrent)
     share = problem.I / (problem.I + problem.P)  # of the operations that the input product has
     gflops = tiles.lanes / (share / ahead + (1 - share) / recurrent)
     kibibytes = tiles.panels * problem.P * panel * VECTOR_UNIT.bytes / 1024
     losses = {
         f"{1 - tiles.lanes:.0%} of the lanes of the last block of units are empty": 1 / tiles.lanes,
-        f"tiles of {tiles.rows} x {panel} registers, too few to keep the multiply-add units busy": peak / from_l1,
+        f"tiles of {tiles.rows} x {panel} registers do not keep the multiply-add units busy": peak / from_l1,
         f"reading {kibibytes:.0f} KiB of recurrent weights per thread at every step": from_l1 / recurrent,
     }
     limit = max(losses, key=lambda text: losses[text])

@@ -16,6 +16,7 @@ from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.cell_blocks import (
     GRU_FORM,
     LSTM_FORM,
+    PROJECTION_FORM,
     RNN_RELU_FORM,
     RNN_TANH_FORM,
     TILE_OF_FOUR,
@@ -142,12 +143,14 @@ def _pack(plan, like, d, part, form):
         pack_bias(step(bias, block * slots), b_ih, b_hh, get(plan, p.B_IH + d) != 0, H, form, block, width)
     if get(plan, p.W_HR + d) != 0 and part == 0:
         W_hr = pointer_at(get(plan, p.W_HR + d), like)
-        panel = form.vectors - form.vectors + VECTORS
-        wide = panel * U
+        wide = PROJECTION_FORM.vectors * U
         panels = (P + wide - 1) // wide
         packed_hr = step(pointer_at(get(plan, p.PACKED_HR), like), d * panels * H * wide)
         for n in range(panels):
-            pack_block(step(packed_hr, n * H * wide), W_hr, H, P, part + 1, part, n, wide, panel)
+            target = step(packed_hr, n * H * wide)
+            pack_block(
+                target, W_hr, H, P, PROJECTION_FORM.gates, PROJECTION_FORM.turn_hh, n, wide, PROJECTION_FORM.panel
+            )
 
 
 @njit(**_UNIT)
@@ -267,7 +270,7 @@ def m_of(plan, like, d, t, b):
 def _project(plan, like, d, t, b0, b1, buffer):
     """Hidden states from the outputs before the projection: ``h = W_hr m``."""
     U = lanes_of(like)
-    H, P, _D = get(plan, p.H), get(plan, p.P), get(plan, p.D)
+    H, P = get(plan, p.H), get(plan, p.P)
     wide = VECTORS * U
     panels = (P + wide - 1) // wide
     packed = step(pointer_at(get(plan, p.PACKED_HR), like), d * panels * H * wide)

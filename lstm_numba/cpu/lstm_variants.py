@@ -51,8 +51,8 @@ def _kernels(options: VariantOptions):
     has_i, has_f, has_o = (name in options.gates for name in "ifo")
     recurrent = options.gate_recurrence
     parts = options._replace(
-        input_activation=ACTIVATIONS.index(options.input_activation),
-        output_activation=ACTIVATIONS.index(options.output_activation),
+        input_activation=ACTIVATIONS.index(options.input_activation),  # type: ignore[arg-type]  # a code
+        output_activation=ACTIVATIONS.index(options.output_activation),  # type: ignore[arg-type]
     )
 
     @kernel()

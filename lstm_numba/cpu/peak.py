@@ -10,8 +10,9 @@ from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, call_tile, get, lanes, lanes_
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.workspace import aligned
 
-_SAMPLES = 5
+_SAMPLES = 10
 _SECONDS = 1e-3  # of one sample; the fastest counts, so that an interruption does not
+_LIMIT = 0.1  # seconds after which a busy machine is taken as it is
 _L1_DEPTH = 64  # rows of a panel that stays in the L1 cache: 16 KiB with the widest registers
 
 # Entries of the plan that mean something else here.
@@ -55,7 +56,8 @@ def tile_speed(
     Returns
     -------
     float
-        Operations per second of all threads together, in units of 1e9; the fastest of five samples of a millisecond.
+        Operations per second of all threads together, in units of 1e9; the fastest of ten samples of at least a
+        millisecond.
     """
     number = np.dtype(dtype)
     width = vectors * lanes(number.itemsize)
@@ -78,23 +80,26 @@ def tile_speed(
         plan[_ROWS], plan[_DEPTH], plan[_PANELS], plan[_VECTORS] = rows, depth, panels, vectors
         plan[_PART_STRIDE] = size if own_panels else 0
         plan[p.D] = plan[p.TEAMS] = plan[p.PHASES] = 1
-        plan[p.MEMBERS] = threads
 
-        def sample(repeats: int) -> float:
-            arrays[p.SYNC][:] = 0
-            plan[_REPEATS] = repeats
-            start = time.perf_counter()
-            launch(address, plan, threads)
-            return time.perf_counter() - start
+        def fastest(samples: int, repeats: int, members: int) -> float:
+            """The shortest of that many samples, and of more until another comes close to it."""
+            plan[_REPEATS], plan[p.MEMBERS] = repeats, members
+            seconds: list[float] = []
+            began = time.perf_counter()
+            while len(seconds) < samples or (seconds[1] > 1.05 * seconds[0] and time.perf_counter() < began + _LIMIT):
+                arrays[p.SYNC][:] = 0
+                start = time.perf_counter()
+                launch(address, plan, members)
+                seconds = sorted([*seconds, time.perf_counter() - start])
+            return seconds[0]
 
         repeats = 1
-        sample(repeats)
-        while sample(repeats) < _SECONDS:
+        while (alone := fastest(2, repeats, 1)) < _SECONDS:  # one thread, since waking another can take longer
             repeats *= 2
-        seconds = min(sample(repeats) for _ in range(_SAMPLES))
+        together = fastest(_SAMPLES, repeats, threads)
     finally:
         release_threads(threads)
-    return 2 * rows * size * repeats * threads / seconds / 1e9
+    return 2 * rows * size * repeats * max(threads / together, 1 / alone) / 1e9
 
 
 def peak_speed(dtype: str, threads: int, rows: int = MAX_ROWS, vectors: int = VECTORS) -> float:

@@ -265,7 +265,7 @@ def train(
         if window > 0:
             ok = np.uint8(worst < tolerance)
             place = n % window
-            right += np.intp(ok) - np.intp(recent[place])
+            right += int(ok) - int(recent[place])
             recent[place] = ok
         while goal < len(most_wrong):
             if check_every == 0:

@@ -104,7 +104,7 @@ def train(W, V, inputs, seed, task, numbers, buffers, rate, clip, tolerance, win
         for k in range(outputs):
             worst = max(worst, abs(clean[k] - answer[length - 1, k]))
         ok = np.uint8(worst < tolerance)
-        right += np.intp(ok) - np.intp(recent[n % window])
+        right += int(ok) - int(recent[n % window])
         recent[n % window] = ok
         if n >= window:
             best = max(best, right)

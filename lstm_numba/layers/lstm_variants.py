@@ -56,7 +56,7 @@ class LSTMVariant(Layer):
         A name: ``"V"`` vanilla (three gates, peepholes), ``"NIG"``, ``"NFG"``, ``"NOG"`` without the input, forget
         or output gate, ``"NIAF"``, ``"NOAF"`` without the squashing of the candidate or the cell state, ``"CIFG"``
         coupled gates :math:`f = 1 - i`, ``"NP"`` no peepholes (the cell of :class:`LSTM`), ``"FGR"`` full gate
-        recurrence, ``"HS97"`` the cell of 1997. Or :class:`lstm_numba.variants.VariantOptions`.
+        recurrence, ``"HS97"`` the cell of 1997. Or ``lstm_numba.variants.VariantOptions``.
     bias
         Whether to add ``b_ih`` and ``b_hh``.
     batch_first

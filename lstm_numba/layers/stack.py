@@ -179,7 +179,7 @@ class RecurrentStack(Layer, Generic[State]):
         borders: list[_Border] = []
         if self.training and self.checkpoint is not None and self.checkpoint < T:
             y, final, borders = self._run_segments(x_first, parts, lengths, masks)
-            caches = []
+            caches: list[Any] = []
         else:
             y, final, caches = self._run(x_first, parts, lengths, masks, kernels, self.training)
         if self.training:
@@ -328,7 +328,7 @@ class RecurrentStack(Layer, Generic[State]):
         borders = []
         for segment in cut(T, self.checkpoint or T, lengths):
             own_x = segment.sequence(x)
-            kernels = self._kernels(*own_x.shape[:2], segment.lengths is not None)
+            kernels = self._kernels(own_x.shape[0], B, segment.lengths is not None)
             borders.append(_Border(segment, current, kernels))
             own_masks = [segment.sequence(mask) for mask in masks]
             own_y, last, _ = self._run(own_x, segment.state(current), segment.lengths, own_masks, kernels, False)

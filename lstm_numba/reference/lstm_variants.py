@@ -3,6 +3,7 @@
 ``x`` has shape (T, B, I), states (B, H); the weights are described in :class:`lstm_numba.variants.VariantWeights`.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ def sigmoid(z):
 
 
 # name -> (function of the argument, derivative as a function of the argument)
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
     "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
     "identity": (lambda z: z, np.ones_like),
     "sigmoid": (sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z))),

@@ -61,7 +61,7 @@ def counting(
     symbols = np.where(position < 0, 0, position // n + 1)
     mask = valid_steps(lengths, T)
     following = np.minimum((position + 1) // n + 1, letters + 1)
-    y = one_hot(np.where(mask, following, -1), letters + 2, bool)
+    y = one_hot(np.where(mask, following, -1), letters + 2, "bool")
     reading_a = (symbols == 1) & mask
     y[reading_a, 1] = y[reading_a, 2] = True  # the number of a is free: another a, or the first b
     return Batch(one_hot(np.where(mask, symbols, -1), letters + 2, dtype), y.astype(dtype), lengths, mask)

@@ -19,6 +19,7 @@ import textwrap
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -627,7 +628,7 @@ def gradient_errors(program: Program, steps: int = 5) -> dict[str, float]:
     *_, cache = program.forward(**arrays, training=True)
     *gradients, db = program.backward(*d, cache, arrays["W_ih"], arrays["W_hh"])
     return {
-        name: relative_error(mine, central_difference(lambda value, n=name: loss(n, value), arrays[name]))
+        name: relative_error(mine, central_difference(partial(loss, name), arrays[name]))
         for name, mine in zip(arrays, [*gradients, db, db], strict=True)
     }
 

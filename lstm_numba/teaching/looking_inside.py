@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -438,7 +439,7 @@ def character_model(recurrent: Layer, *, seed: int) -> Sequential:
     >>> list(model.parameters)[-1], float(model.parameters["0.bias_ih_l0"][8])
     ('1.bias', 1.0)
     """
-    H = recurrent.hidden_size
+    H = recurrent.hidden_size  # type: ignore[attr-defined]
     if recurrent.parameters["weight_hh_l0"].shape[0] == 4 * H:
         for name, bias in (("bias_ih_l0", 1.0), ("bias_hh_l0", 0.0)):
             recurrent.parameters[name][H : 2 * H] = bias
@@ -471,7 +472,7 @@ def untrained(kind: str, hidden: int, seed: int) -> Sequential:
     if kind == "LSTM":
         layer: Layer = LSTM(len(SYMBOLS), hidden, seed=seed)
     elif kind == "RNN":  # its step is one matrix product, which NumPy already does at full speed
-        layer = RNN(len(SYMBOLS), hidden, backend="reference", seed=seed)
+        layer = RNN(len(SYMBOLS), hidden, seed=seed)
     else:
         raise ValueError(f"kind: expected 'LSTM' or 'RNN', got {kind!r}")
     return character_model(layer, seed=seed + 1000)
@@ -572,10 +573,10 @@ def traces(model: Sequential, codes: np.ndarray) -> dict[str, np.ndarray]:
     >>> sorted(inside), inside["f"].shape
     (['c', 'f', 'g', 'h', 'i', 'o'], (5, 1, 8))
     """
-    lstm = model.layers[0]
-    weights = [lstm.parameters[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    lstm: Any = model.layers[0]
+    weights: list[Any] = [lstm.parameters[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
     zero = np.zeros((codes.shape[1], lstm.hidden_size), np.float32)
-    _, _, _, cache = lstm_forward(one_hot(codes), zero, zero, *weights, True)
+    _, _, _, cache = lstm_forward(one_hot(codes), zero, zero, *weights, True)  # type: ignore[call-arg]
     gates = dict(zip("ifgo", np.split(cache.gates, 4, axis=2), strict=True))
     return gates | {"c": cache.c[1:], "h": cache.h[1:]}
 

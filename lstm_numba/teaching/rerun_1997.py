@@ -344,7 +344,13 @@ def _rows() -> list[Row]:
         start=1,
     ):
         label = f"LSTM, {blocks} blocks of {cells}, rate {rate}"
-        common = {"table": 1, "published": {"after": after, "share": share}, "trials": 30, "cap": 60_000, "cost": 1.2}
+        common: dict[str, Any] = {
+            "table": 1,
+            "published": {"after": after, "share": share},
+            "trials": 30,
+            "cap": 60_000,
+            "cost": 1.2,
+        }
         name = f"hs97-1-{number}"
         rows.append(
             Row(
@@ -379,9 +385,10 @@ def _rows() -> list[Row]:
             deviations=(_CHECKED, "the paper says only that learning was not fast without output gates"),
         )
     )
+    published: dict[str, float]
     for name, label, hidden, rate, published, cap in (
-        ("hs97-1-rtrl-3", "RTRL, 3 hidden units", 3, 0.05, {"after": 173_000}, 60_000),
-        ("hs97-1-rtrl-12", "RTRL, 12 hidden units", 12, 0.1, {"after": 25_000}, 60_000),
+        ("hs97-1-rtrl-3", "RTRL, 3 hidden units", 3, 0.05, {"after": 173_000.0}, 60_000),
+        ("hs97-1-rtrl-12", "RTRL, 12 hidden units", 12, 0.1, {"after": 25_000.0}, 60_000),
         ("hs97-1-elman", "Elman network, 15 hidden units", 15, 0.1, {"share": 0.0}, 60_000),
     ):
         rows.append(

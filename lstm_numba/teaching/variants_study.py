@@ -99,9 +99,9 @@ def recurrent_layer(model: str, input_size: int, hidden_size: int, *, seed: int,
     """
     H = hidden_size
     if model == "GRU":
-        layer = ln.GRU(input_size, H, backend="reference", seed=seed)
-        layer.parameters["bias_ih_l0"][H : 2 * H] += retention
-        return layer
+        gru = ln.GRU(input_size, H, seed=seed)
+        gru.parameters["bias_ih_l0"][H : 2 * H] += retention
+        return gru
     layer = ln.LSTMVariant(input_size, H, model, seed=seed)
     blocks = layer.options.blocks
     if "f" in blocks:
@@ -224,7 +224,8 @@ def run_once(
     network = Network(model, task.inputs, hidden, task.outputs, seed=seed, retention=retention)
     optimiser = ln.Adam(network, lr=lr)
     samples = task.samples(np.random.default_rng([seed, 0]))
-    losses, state = [], None
+    losses: list[float] = []
+    state = None
     network.train(True)
     with np.errstate(over="ignore", invalid="ignore"):
         for update in range(updates):

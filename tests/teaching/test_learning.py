@@ -118,8 +118,8 @@ def test_the_suggested_rate():
 @pytest.mark.parametrize(
     ("study", "condition", "shorter"),
     [
-        ("memory", "chrono, lag 20", {"updates": 25}),
-        ("memory", "default, lag 20", {"updates": 25}),
+        ("memory", "chrono, lag 10", {"updates": 25}),
+        ("memory", "default, lag 10", {"updates": 25}),
         ("clipping", "each entry at most 0.1, rate 0.01", {"updates": 25}),
         ("clipping", "no clipping, rate 0.1", {"updates": 25}),
         ("truncation", "chunks of 6, state carried", {"steps": 60}),
