@@ -121,7 +121,7 @@ def test_the_suggested_rate():
         ("memory", "chrono, lag 10", {"updates": 25}),
         ("memory", "default, lag 10", {"updates": 25}),
         ("clipping", "each entry at most 0.1, rate 0.01", {"updates": 25}),
-        ("clipping", "no clipping, rate 0.1", {"updates": 25}),
+        ("clipping", "no clipping, rate 0.03", {"updates": 25}),
         ("truncation", "chunks of 6, state carried", {"steps": 60}),
         ("dropout", "recurrent, one mask", {"updates": 2}),
         ("learning rate", "rate 0.01", {"updates": 25}),
