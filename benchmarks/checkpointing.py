@@ -69,7 +69,7 @@ def run(T: int, rounds: int, seconds: float) -> list[dict]:
         )
         print(
             f"T={T}, checkpoint={size!s:>5}: peak {rows[-1]['peak_bytes'] / 2**20:7.1f} MiB, "
-            f"{rows[-1]['slower_than_without']['median']:.2f} times the time of the layer without",
+            f"{rows[-1]['slower_than_without']['of_medians']:.2f} times the time of the layer without",
             flush=True,
         )
     return rows

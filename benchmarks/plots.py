@@ -44,7 +44,7 @@ def roofline(result: dict, threads: int = 2, mode: str = "inference"):
     ax.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="GFLOP/s", xlim=(0.1, 300))
     ax.set_title(f"LSTM {mode}, I = H, {threads} threads: peak {machine['gflops']:.0f} GFLOP/s")
     ax.legend(fontsize=8)
-    figure.tight_layout()
+    figure.set_layout_engine("constrained")
     return figure
 
 
@@ -88,7 +88,7 @@ def ladder(result: dict):
         for place, rate in enumerate(rates):
             ax.text(rate * 1.1, place, f"{rate:.3g}", va="center", fontsize=8)
     axes[-1, 0].set_xlabel("GFLOP/s (dotted: measured peak)")
-    figure.tight_layout()
+    figure.set_layout_engine("constrained")
     return figure
 
 

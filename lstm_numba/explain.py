@@ -32,7 +32,7 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What :func:`explain` found; printing it gives a table.
+    """What ``explain`` found; printing it gives a table.
 
     The operation count covers the matrix products of the forward pass (2 per weight, step and sequence); the
     backward pass does twice as many. Bytes count every array once, so ``flops / (weight_bytes +

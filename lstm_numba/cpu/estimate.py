@@ -1,6 +1,6 @@
 """What `explain` says about the CPU kernels: how threads share the work, and how fast the products can be.
 
-The prediction is a product of what is known before anything runs and what :mod:`lstm_numba.cpu.peak` measures:
+The prediction is a product of what is known before anything runs and what ``lstm_numba.cpu.peak`` measures:
 
 - lanes: a block holds as many hidden units as a register (for the plain RNN: a tile) has lanes; the last block of a
   layer may be partly empty;
