@@ -122,7 +122,7 @@ def table_markup(
     body = ""
     for name, *values in lines:
         entries = "".join(cell("td", column, text) for column, text in enumerate(values, start=1))
-        row_name = cell('th scope="row"', 0, name, ";font-weight:normal")
+        row_name = cell('th scope="row"' if name else "td", 0, name, ";font-weight:normal")
         body += f"<tr>{row_name}{entries}</tr>"
     title = ""
     if caption:
