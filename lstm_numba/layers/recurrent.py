@@ -140,8 +140,8 @@ class GRU(RecurrentStack[np.ndarray]):
         Run a second GRU from the last step to the first and concatenate the outputs, forward direction first.
     reset_after
         True: the reset gate acts after the recurrent product, as above (PyTorch, cuDNN, Keras' default, ONNX with
-        ``linear_before_reset=1``). False: before it, with ``W_hn (r * h) + b_hn`` in place of ``r * (W_hn h + b_hn)``, as
-        in Cho et al. (2014), Keras with ``reset_after=False`` and ONNX's default. Same parameters, another function:
+        ``linear_before_reset=1``). False: before it, with ``W_hn (r * h) + b_hn`` in place of ``r * (W_hn h + b_hn)``,
+        as in Cho et al. (2014), Keras with ``reset_after=False`` and ONNX's default. Same parameters, another function:
         weights trained with one do not work with the other.
     dtype
         ``"float32"`` or ``"float64"``; inputs and states must have it.
