@@ -208,7 +208,8 @@ def test_denormals_are_flushed_inside_and_kept_outside(rng):
 
 
 def test_the_number_of_threads_of_torch_stays(rng):
-    torch = pytest.importorskip("torch")
+    import torch
+
     before = torch.get_num_threads()
     layer = ln.LSTM(64, 128, seed=0)
     y, _ = layer(rng.normal(size=(50, 32, 64)).astype("float32"))
