@@ -93,18 +93,18 @@ def run_all(tasks: list[tuple[str, int]], jobs: int, dask: str | None) -> Iterat
         yield from Parallel()(calls)
 
 
-def study(store: Store, rows: list[str], minutes: float, jobs: int, first_seed: int) -> None:
+def study(store: Store, rows: list[str], minutes: float, jobs: int, first_seed: int, most: int | None = None) -> None:
     """Run the given rows, always the one whose trials have cost least so far, until all are complete or time is up.
 
     So the cheap rows are finished first and the dear ones have some trials early. A row is complete with as many trials
-    as the paper had.
+    as the paper had, or ``most`` if that is fewer.
     """
     end = time.monotonic() + 60 * minutes
     while time.monotonic() < end:
         waiting = []
         for name in rows:
             row = RUNNABLE[name]
-            seeds = store.missing(name, range(first_seed, first_seed + row.trials))
+            seeds = store.missing(name, range(first_seed, first_seed + min(row.trials, most or row.trials)))
             if seeds:
                 done = store.rows.get(name, [])
                 each = sum(t["seconds"] for t in done) / len(done) if done else row.cost
