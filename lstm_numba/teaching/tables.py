@@ -121,7 +121,8 @@ def table_markup(
         inside = inline_html(text)
         if tag.startswith("th") and _ONLY_MATHS.fullmatch(text):
             # A typeset formula is a drawing; a header made of nothing else would have no name.
-            inside = f'<span aria-hidden="true">{inside}</span><span style="{_UNSEEN}">{html.escape(_spoken(text))}</span>'
+            name = html.escape(_spoken(text))
+            inside = f'<span aria-hidden="true">{inside}</span><span style="{_UNSEEN}">{name}</span>'
         return f'<{tag} style="{look}">{inside}</{tag.split()[0]}>'
 
     # A header cell without a name would be announced as such: an empty corner is a plain cell.
