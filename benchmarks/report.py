@@ -325,7 +325,7 @@ def stress_report(result: dict) -> str:
     grown = "unknown" if growth is None else f"{growth / 2**20:.1f} MiB"
     return (
         f"## Stress\n\n{result['trials']} trials in {result['minutes']} minutes, {result['concurrent']} with several "
-        f"Python threads: {len(result['failures'])} failures; memory growth in the second half: {grown}."
+        f"Python threads: {len(result['failures'])} failures; memory growth from the middle third to the last: {grown}."
     )
 
 
