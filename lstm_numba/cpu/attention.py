@@ -451,7 +451,7 @@ def attention_forward(q, k, v, scale, blocked=None, padding=None, causal=False):
 
 def attention_backward(do, q, k, v, o, lse, scale, blocked=None, padding=None, causal=False, out=None):
     """See :func:`lstm_numba.reference.attention.attention_backward`; writes into ``out = dq, dk, dv`` if given."""
-    T, B, N, D = q.shape
+    D = q.shape[3]
     W, packed, block, padded = _sizes(len(k), D, q.dtype)
     dq, dk, dv = out if out is not None else (np.empty(array.shape, q.dtype) for array in (q, k, v))
     scratch = 2 * packed * D + 3 * len(k) * padded + _BLOCK_Q * (2 * block + 2 * D + 3 * padded + 1) + W

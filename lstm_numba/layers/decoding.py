@@ -18,7 +18,7 @@ _SAME_AT_EVERY_STEP = (Dense, Embedding, LayerNorm, RMSNorm, GELU, ReLU)
 
 
 class ModelStream:
-    """A :class:`Sequential` that is fed one time step at a time: recurrent and causal attention layers with their memory.
+    """A :class:`Sequential` that is fed one time step at a time and keeps what its layers need of the past.
 
     Parameters
     ----------

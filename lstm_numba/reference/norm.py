@@ -1,4 +1,4 @@
-"""Layer norm, RMS norm and GELU in NumPy, each with its derivative by hand. The last axis is the one of the features."""
+"""Layer norm, RMS norm and GELU in NumPy, each with its derivative by hand. Features are the last axis."""
 
 import math
 
