@@ -31,7 +31,8 @@ _CHUNKS = p.LENGTH + 3  # pieces of the queries that threads share if there are 
 _SCALE = p.LENGTH + 4  # address of one number
 _BLOCKED, _PADDING = p.LENGTH + 5, p.LENGTH + 9  # address, then strides of b, n and t; address (B, S)
 _LSE = p.LENGTH + 10  # (B, N, T)
-_ARRAYS = p.LENGTH + 11  # an address, then the strides of t, b and n, for each of the eight arrays
+_PANEL = p.LENGTH + 11  # vectors of a panel of keys
+_ARRAYS = p.LENGTH + 12  # an address, then the strides of t, b and n, for each of the eight arrays
 _Q, _K, _V, _O, _DO, _DQ, _DK, _DV = range(_ARRAYS, _ARRAYS + 32, 4)
 _LENGTH = _ARRAYS + 32
 
@@ -82,9 +83,8 @@ def _pack_rows(target, source, source_row, rows, padded_rows, D):
 
 
 @njit(**_UNIT)
-def _pack_columns(target, source, source_row, rows, D):
-    """The transposed rows as the right factor of a product over D: panels of VECTORS vectors, filled up with zeros."""
-    width = VECTORS * lanes_of(target)
+def _pack_columns(target, source, source_row, rows, D, width):
+    """The transposed rows as the right factor of a product over D: panels of ``width`` rows, filled up with zeros."""
     for start in range(0, rows, width):
         panel = carray(target, (D, width))
         count = min(width, rows - start)
@@ -198,11 +198,12 @@ def _block_width(W):
 @njit(**_UNIT)
 def _score_block(plan, scores, queries, panels, zeros, first, width, rows, D):
     """``queries @ keys^T`` for the keys ``first ... first + width`` of packed columns."""
-    W = VECTORS * lanes_of(scores)
+    vectors = get(plan, _PANEL)
+    W = vectors * lanes_of(scores)
     stride = _block_width(W)
     for at in range(0, width, W):
         panel = step(panels, (first + at) * D)
-        _multiply(plan, step(scores, at), stride, zeros, 0, queries, D, 1, panel, 0, D, rows, VECTORS, 0)
+        _multiply(plan, step(scores, at), stride, zeros, 0, queries, D, 1, panel, 0, D, rows, vectors, 0)
 
 
 @njit(**_UNIT)
@@ -221,7 +222,7 @@ def _forward(plan, like, d, phase, part, member):
     T, S, B, N, D = get(plan, p.T), get(plan, _S), get(plan, p.B), get(plan, _N), get(plan, p.I)
     members, chunks = get(plan, p.MEMBERS), get(plan, _CHUNKS)
     lanes = lanes_of(like)
-    W = VECTORS * lanes
+    W = get(plan, _PANEL) * lanes
     columns = (D + lanes - 1) // lanes
     padded, stride = columns * lanes, _block_width(W)
     scale = get(pointer_at(get(plan, _SCALE), like), 0)
@@ -247,7 +248,7 @@ def _forward(plan, like, d, phase, part, member):
         v, v_row = _place(plan, like, _V, b, n)
         o, o_row = _place(plan, like, _O, b, n)
         lse = carray(step(pointer_at(get(plan, _LSE), like), pair * T), T)
-        _pack_columns(k_columns, k, k_row, S, D)
+        _pack_columns(k_columns, k, k_row, S, D, W)
         _pack_rows(v_rows, v, v_row, S, S, D)
         for first_query in range(unit % chunks * _BLOCK_Q, T, chunks * _BLOCK_Q):
             rows = min(_BLOCK_Q, T - first_query)
@@ -287,7 +288,7 @@ def _backward(plan, like, d, phase, part, member):
     """One member's share of ``dq, dk, dv``: some pairs of a sequence and a head."""
     T, S, B, N, D = get(plan, p.T), get(plan, _S), get(plan, p.B), get(plan, _N), get(plan, p.I)
     lanes = lanes_of(like)
-    W = VECTORS * lanes
+    W = get(plan, _PANEL) * lanes
     columns = (D + lanes - 1) // lanes
     padded, stride = columns * lanes, _block_width(W)
     scale = get(pointer_at(get(plan, _SCALE), like), 0)
@@ -320,8 +321,8 @@ def _backward(plan, like, d, phase, part, member):
         dk, dk_row = _place(plan, like, _DK, b, n)
         dv, dv_row = _place(plan, like, _DV, b, n)
         lse = carray(step(pointer_at(get(plan, _LSE), like), pair * T), T)
-        _pack_columns(k_columns, k, k_row, S, D)
-        _pack_columns(v_columns, v, v_row, S, D)
+        _pack_columns(k_columns, k, k_row, S, D, W)
+        _pack_columns(v_columns, v, v_row, S, D, W)
         _pack_rows(k_rows, k, k_row, S, S, D)
         _clear(dk_total, S * padded)
         _clear(dv_total, S * padded)
@@ -408,7 +409,7 @@ def _launch(run, arrays, lse, scale, blocked, padding, causal, pieces, scratch_s
         plan[p.T], plan[_S], plan[p.B], plan[_N], plan[p.I], plan[p.D] = T, S, B, N, D, 1
         plan[p.TEAMS], plan[p.MEMBERS], plan[p.PHASES] = 1, threads, 1
         plan[_CHUNKS] = min(pieces, -(-threads // (B * N)))
-        plan[_CAUSAL] = causal
+        plan[_CAUSAL], plan[_PANEL] = causal, _panel(S, dtype)
         sync = np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
         scratch = np.empty((threads, scratch_size), dtype)
         factor = np.array([scale], dtype)
@@ -431,10 +432,15 @@ def _launch(run, arrays, lse, scale, blocked, padding, causal, pieces, scratch_s
         release_threads(threads)
 
 
+def _panel(S, dtype):
+    """Vectors of a panel of keys: as many as the tile takes, or fewer if there are not so many keys."""
+    return min(VECTORS, -(-S // lanes_for(dtype.itemsize)))
+
+
 def _sizes(S, D, dtype):
-    """Panel of keys, its multiple that holds S keys, a block of keys, D in whole vectors."""
+    """Keys of a panel, the multiple of it that holds S keys, keys of a block, D in whole vectors."""
     lanes = lanes_for(dtype.itemsize)
-    W = VECTORS * lanes
+    W = _panel(S, dtype) * lanes
     return W, -(-S // W) * W, max(W, _BLOCK_S // W * W), -(-D // lanes) * lanes
 
 
