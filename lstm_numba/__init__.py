@@ -7,7 +7,7 @@ the slow and obvious version in ``lstm_numba.reference``, the fast one in ``lstm
 from lstm_numba import gradcheck
 from lstm_numba.cpu.threads import get_num_threads, set_num_threads
 from lstm_numba.explain import explain
-from lstm_numba.layers import GRU, LSTM, RNN, Dense, LastStep, LSTMVariant, Sequential
+from lstm_numba.layers import GRU, LSTM, MLSTM, RNN, SLSTM, Dense, LastStep, LSTMVariant, MinGRU, MinLSTM, Sequential
 from lstm_numba.training import (
     SGD,
     Adam,
@@ -26,13 +26,17 @@ __version__ = "0.1.0"
 __all__ = [
     "GRU",
     "LSTM",
+    "MLSTM",
     "RNN",
     "SGD",
+    "SLSTM",
     "Adam",
     "AdamW",
     "Dense",
     "LSTMVariant",
     "LastStep",
+    "MinGRU",
+    "MinLSTM",
     "Sequential",
     "__version__",
     "clip_grad_norm",
