@@ -10,8 +10,8 @@ can be cut into pieces, because two steps in a row are one step of the same form
 * ``"chunks"``: threads share pieces of time. First every piece is condensed to one step, then one thread walks from
   piece to piece, then every piece runs with its own initial state. More operations, for problems with few lanes.
 
-Which numbers are computed depends on the shapes and the method, never on the number of threads. Shapes of the cells as
-in :mod:`lstm_numba.reference.scan`.
+The number of threads changes nothing in the results: lanes are independent wherever they are cut, and the pieces of
+time have a fixed length. Shapes of the cells as in :mod:`lstm_numba.reference.scan`.
 """
 
 import numpy as np
@@ -23,9 +23,7 @@ from lstm_numba.jit import kernel
 
 METHODS = ("sequential", "lanes", "chunks")
 
-# Neither number changes with the machine: results must not.
-LANES = 64  # in one piece of work: a few vector registers, one to four cache lines in each row
-CHUNK = 256  # steps in one piece of time
+CHUNK = 256  # steps in one piece of time, on every machine: the length of the pieces decides about rounding
 
 _UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
 
@@ -41,18 +39,19 @@ def _run(h, a, b, carry, first, last, low, high, reverse):
     the last.
     """
     T = b.shape[0]
+    state = carry[low:high]  # slices, so that the inner loops count from 0: only then are they vectorised
     for n in range(first, last):
         t = T - 1 - n if reverse else n
-        h_t, b_t = h[t], b[t]
+        h_t, b_t = h[t, low:high], b[t, low:high]
         if reverse and n == 0:
-            for j in range(low, high):
-                carry[j] = carry[j] + b_t[j]
-                h_t[j] = carry[j]
+            for j in range(state.shape[0]):
+                state[j] = state[j] + b_t[j]
+                h_t[j] = state[j]
         else:
-            a_t = a[t + 1] if reverse else a[t]
-            for j in range(low, high):
-                carry[j] = a_t[j] * carry[j] + b_t[j]
-                h_t[j] = carry[j]
+            a_t = a[t + 1, low:high] if reverse else a[t, low:high]
+            for j in range(state.shape[0]):
+                state[j] = a_t[j] * state[j] + b_t[j]
+                h_t[j] = state[j]
 
 
 @njit(**_UNIT)
@@ -179,11 +178,12 @@ def linear_scan(
         raise ValueError(f"chunk: expected at least 1, got {chunk}")
     T, N = b.shape
     h, carry = np.empty_like(b), h0.copy()
-    with threads_for(0 if method == "sequential" else count_operations(T, N, method, chunk)):
+    with threads_for(0 if method == "sequential" else count_operations(T, N, method, chunk)) as threads:
         if method == "chunks":
             _scan_chunks(h, a, b, carry, chunk, reverse)
         else:
-            _scan_lanes(h, a, b, carry, N if method == "sequential" else LANES, reverse)
+            # Each thread one wide piece: narrow columns of a wide array are far apart in memory.
+            _scan_lanes(h, a, b, carry, max(1, -(-N // threads)), reverse)
     return h
 
 
