@@ -9,13 +9,17 @@ from lstm_numba.layers.layer import Layer
 from lstm_numba.layers.lstm_variants import LSTMVariant
 from lstm_numba.layers.norm import GELU, LayerNorm, ReLU, RMSNorm
 from lstm_numba.layers.recurrent import GRU, LSTM, RNN
+from lstm_numba.layers.scan import MinGRU, MinLSTM
 from lstm_numba.layers.transformer import TransformerEncoderLayer
+from lstm_numba.layers.xlstm import MLSTM, SLSTM
 
 __all__ = [
     "GELU",
     "GRU",
     "LSTM",
+    "MLSTM",
     "RNN",
+    "SLSTM",
     "AdditiveAttention",
     "Dense",
     "Embedding",
@@ -23,6 +27,8 @@ __all__ = [
     "LastStep",
     "Layer",
     "LayerNorm",
+    "MinGRU",
+    "MinLSTM",
     "ModelStream",
     "MultiheadAttention",
     "RMSNorm",
