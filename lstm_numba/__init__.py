@@ -7,7 +7,29 @@ the slow and obvious version in ``lstm_numba.reference``, the fast one in ``lstm
 from lstm_numba import gradcheck
 from lstm_numba.cpu.threads import get_num_threads, set_num_threads
 from lstm_numba.explain import explain
-from lstm_numba.layers import GRU, LSTM, RNN, Dense, LastStep, LSTMVariant, Sequential
+from lstm_numba.layers import (
+    GELU,
+    GRU,
+    LSTM,
+    MLSTM,
+    RNN,
+    SLSTM,
+    AdditiveAttention,
+    Dense,
+    Embedding,
+    LastStep,
+    LayerNorm,
+    LSTMVariant,
+    MinGRU,
+    MinLSTM,
+    ModelStream,
+    MultiheadAttention,
+    ReLU,
+    RMSNorm,
+    Sequential,
+    SinusoidalPositions,
+    TransformerEncoderLayer,
+)
 from lstm_numba.training import (
     SGD,
     Adam,
@@ -24,16 +46,30 @@ from lstm_numba.warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "GELU",
     "GRU",
     "LSTM",
+    "MLSTM",
     "RNN",
     "SGD",
+    "SLSTM",
     "Adam",
     "AdamW",
+    "AdditiveAttention",
     "Dense",
+    "Embedding",
     "LSTMVariant",
     "LastStep",
+    "LayerNorm",
+    "MinGRU",
+    "MinLSTM",
+    "ModelStream",
+    "MultiheadAttention",
+    "RMSNorm",
+    "ReLU",
     "Sequential",
+    "SinusoidalPositions",
+    "TransformerEncoderLayer",
     "__version__",
     "clip_grad_norm",
     "cross_entropy_loss",

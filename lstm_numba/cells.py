@@ -9,9 +9,11 @@ Two habits keep ``float32`` code in ``float32``: constants are made with ``type(
 expressed through the value of the activation (``s - s * s``) instead of through new literals.
 """
 
+import math
+
 from numba import njit
 
-from lstm_numba.elementary import sigmoid, tanh
+from lstm_numba.elementary import exp, sigmoid, tanh
 
 # 'contract' allows fused multiply-add and nothing else: NaN, Inf and the order of sums are untouched.
 # The numpy error model makes 1/0 an Inf instead of a Python exception, which would block vectorisation.
@@ -269,3 +271,103 @@ def lstm_variant_step_grad(options, dh, dc, di, df, do, i, f, g, o, c_prev, c, p
     if options.peepholes:
         dc_prev = dc_prev + dz_i * p_i + dz_f * p_f
     return dz_i, dz_f, dz_g, dz_o, dc_prev
+
+
+@_equation
+def mingru_gates(z_z, n):
+    """Coefficients ``a, b`` of one step of a minGRU unit, ``h = a * h_prev + b`` (Feng et al., 2024).
+
+    ``a = 1 - z`` keeps the old state and ``b = z * n`` writes the candidate ``n``, which is not squashed. Neither
+    depends on ``h_prev``. ``sigmoid(-x)`` is ``1 - sigmoid(x)`` with all its digits where ``z`` is close to 1.
+    """
+    return sigmoid(-z_z), sigmoid(z_z) * n
+
+
+@_equation
+def mingru_gates_grad(dh, z_z, n, h_prev):
+    """Chain rule through :func:`mingru_gates`, ``dh`` the total derivative of ``h``. Returns ``dz_z, dn``."""
+    z = sigmoid(z_z)
+    return dh * (n - h_prev) * dsigmoid(z), dh * z
+
+
+@_equation
+def minlstm_shares(z_i, z_f):
+    """Shares of the forget and the input gate in their sum: ``f / (f + i), i / (f + i)``, both gates sigmoids.
+
+    Numerator and denominator are divided by the largest of their exponentials, so that two closed gates do not
+    give 0 / 0.
+    """
+    zero = type(z_i)(0)
+    largest = -z_i if z_i < z_f else -z_f
+    largest = largest if largest > zero else zero
+    one, e_i, e_f = exp(-largest), exp(-z_i - largest), exp(-z_f - largest)
+    f, i = one + e_i, one + e_f  # sigmoid(z_f) and sigmoid(z_i) over the same denominator
+    return f / (f + i), i / (f + i)
+
+
+@_equation
+def minlstm_gates(z_i, z_f, g):
+    """Coefficients ``a, b`` of one step of a minLSTM unit, ``h = a * h_prev + b`` (Feng et al., 2024)."""
+    f, i = minlstm_shares(z_i, z_f)
+    return f, i * g
+
+
+@_equation
+def minlstm_gates_grad(dh, z_i, z_f, g, h_prev):
+    """Chain rule through :func:`minlstm_gates`. Returns ``dz_i, dz_f, dg``."""
+    f, i = minlstm_shares(z_i, z_f)
+    dz = dh * (h_prev - g) * f * i  # one share grows by what the other loses
+    return -dz * sigmoid(-z_i), dz * sigmoid(-z_f), dh * i
+
+
+@_equation
+def log_sigmoid(x):
+    """Logarithm of the sigmoid, without overflow: ``min(x, 0) - log(1 + e^-|x|)``."""
+    zero = type(x)(0)
+    return (x if x < zero else zero) - math.log1p(exp(-abs(x)))
+
+
+@_equation
+def exponential_gates(z_i, z_f, m_prev):
+    """Input gate ``e^z_i`` and forget gate ``sigmoid(z_f)`` of the xLSTM, in units of a running scale ``e^m``.
+
+    All that is remembered is stored divided by ``e^m``; ``m`` is chosen so that neither factor exceeds 1 and one of
+    them is 1. An empty memory has ``m_prev = -inf``. Returns ``i, f, m`` (Beck et al., 2024, equations 15 to 17).
+    """
+    carried = log_sigmoid(z_f) + m_prev
+    m = carried if carried > z_i else z_i
+    return exp(z_i - m), exp(carried - m), m
+
+
+@_equation
+def exponential_gates_grad(di, df, i, f, z_f):
+    """Chain rule through :func:`exponential_gates`. Returns ``dz_i, dz_f``.
+
+    The scale is held fixed: it cancels in every quotient that leaves the memory, so no gradient passes through it.
+    """
+    return di * i, df * f * sigmoid(-z_f)
+
+
+@_equation
+def slstm_step(z_i, z_f, z_g, z_o, c_prev, n_prev, m_prev):
+    """Advance one sLSTM unit by one time step (Beck et al., 2024, equations 8 to 17).
+
+    Returns ``i, f, g, o, c, n, m, h``; ``c / n`` is a weighted mean of all candidates so far.
+    """
+    i, f, m = exponential_gates(z_i, z_f, m_prev)
+    g = tanh(z_g)
+    o = sigmoid(z_o)
+    c = f * c_prev + i * g
+    n = f * n_prev + i
+    return i, f, g, o, c, n, m, o * c / n
+
+
+@_equation
+def slstm_step_grad(dh, dc, dn, i, f, g, o, z_f, c_prev, n_prev, c, n):
+    """Take one sLSTM unit one time step back. Returns ``dz_i, dz_f, dz_g, dz_o, dc_prev, dn_prev``."""
+    mean = c / n
+    dmean = dh * o / n
+    dc = dc + dmean
+    dn = dn - dmean * mean
+    dz_i, dz_f = exponential_gates_grad(dc * g + dn, dc * c_prev + dn * n_prev, i, f, z_f)
+    return dz_i, dz_f, dc * i * dtanh(g), dh * mean * dsigmoid(o), dc * f, dn * f

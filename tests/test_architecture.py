@@ -28,6 +28,7 @@ ALLOWED = {
         "llvmlite",
         "lstm_numba.cells",
         "lstm_numba.contract",
+        "lstm_numba.elementary",
         "lstm_numba.jit",
         "lstm_numba.variants",
     },

@@ -416,3 +416,17 @@ def test_checkpointing_trades_memory_for_time():
     assert [row["checkpoint"] for row in rows] == [None, 25, 10, 1]
     assert rows[2]["peak_bytes"] < rows[1]["peak_bytes"] < rows[0]["peak_bytes"]
     assert all(row["slower_than_without"]["of_medians"] > 0 for row in rows)
+
+
+def test_attention_agrees_with_torch_before_it_is_timed():
+    from benchmarks import attention
+
+    rows = attention.run((16,), 3, 1e-4)
+    assert [(row["what"], row["training"]) for row in rows] == [
+        ("attention", False),
+        ("attention", True),
+        ("block", False),
+        ("block", True),
+    ]
+    assert all(row["B"] == 256 and row["peak_bytes"] > 0 for row in rows)
+    assert all(row["faster_than_torch"]["of_medians"] > 0 for row in rows)

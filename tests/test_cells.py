@@ -59,7 +59,7 @@ def test_lstm_step_grad_equals_central_differences(z, c_prev, dh, dc):
 
 def test_float32_in_gives_float32_out():
     """A single untyped literal would promote a whole kernel to float64."""
-    numbers = (numba.float32,) * 8
+    numbers = (numba.float32,) * 12
     for function, count in (
         (cells.sigmoid, 1),
         (cells.lstm_step, 5),
@@ -74,6 +74,16 @@ def test_float32_in_gives_float32_out():
         (cells.rnn_tanh_step_grad, 2),
         (cells.rnn_relu_step, 1),
         (cells.rnn_relu_step_grad, 2),
+        (cells.mingru_gates, 2),
+        (cells.mingru_gates_grad, 4),
+        (cells.minlstm_shares, 2),
+        (cells.minlstm_gates, 3),
+        (cells.minlstm_gates_grad, 5),
+        (cells.log_sigmoid, 1),
+        (cells.exponential_gates, 3),
+        (cells.exponential_gates_grad, 5),
+        (cells.slstm_step, 7),
+        (cells.slstm_step_grad, 12),
     ):
         signature = function.compile(numbers[:count]).__name__ and function.overloads[numbers[:count]].signature
         returned = signature.return_type
@@ -181,3 +191,77 @@ def test_activations_of_the_family(kind, x):
     assert value == pytest.approx(expected, abs=1e-14)
     slope = (cells.activation(kind, x + 1e-6) - cells.activation(kind, x - 1e-6)) / 2e-6
     assert cells.dactivation(kind, value) == pytest.approx(slope, abs=1e-8)
+
+
+@given(z_z=small, n=small, h_prev=small, dh=small)
+def test_mingru_gates_and_their_gradient(z_z, n, h_prev, dh):
+    a, b = cells.mingru_gates(z_z, n)
+    assert (a, b) == pytest.approx((1 - logistic(z_z), logistic(z_z) * n), rel=1e-13)
+
+    def loss(z_z, n):
+        a, b = cells.mingru_gates(z_z, n)
+        return dh * (a * h_prev + b)
+
+    assert cells.mingru_gates_grad(dh, z_z, n, h_prev) == pytest.approx(slopes(loss, np.array([z_z, n])), abs=1e-8)
+
+
+@given(z_i=small, z_f=small, g=small, h_prev=small, dh=small)
+def test_minlstm_gates_and_their_gradient(z_i, z_f, g, h_prev, dh):
+    i, f = logistic(z_i), logistic(z_f)
+    assert cells.minlstm_gates(z_i, z_f, g) == pytest.approx((f / (f + i), i / (f + i) * g), rel=1e-13)
+
+    def loss(z_i, z_f, g):
+        a, b = cells.minlstm_gates(z_i, z_f, g)
+        return dh * (a * h_prev + b)
+
+    gradient = cells.minlstm_gates_grad(dh, z_i, z_f, g, h_prev)
+    assert gradient == pytest.approx(slopes(loss, np.array([z_i, z_f, g])), abs=1e-8)
+
+
+@pytest.mark.parametrize("z_i", [-1e4, 0.0, 1e4])
+@pytest.mark.parametrize("z_f", [-1e4, 0.0, 1e4])
+def test_minlstm_shares_sum_to_one_however_closed_the_gates(z_i, z_f):
+    f, i = cells.minlstm_shares(z_i, z_f)
+    assert f + i == 1
+    assert f == pytest.approx(0.5 if z_i == z_f else {True: 1.0, False: f}[z_i == -1e4])
+
+
+@given(x=st.floats(-600, 600))
+def test_log_sigmoid_equals_its_definition(x):
+    expected = -math.log1p(math.exp(-x)) if x > 0 else x - math.log1p(math.exp(x))
+    assert cells.log_sigmoid(x) == pytest.approx(expected, rel=1e-13)
+
+
+@given(z_i=number, z_f=number, m_prev=number)
+def test_exponential_gates_are_the_gates_in_units_of_the_scale(z_i, z_f, m_prev):
+    i, f, m = cells.exponential_gates(z_i, z_f, m_prev)
+    assert max(i, f) == 1
+    assert i * math.exp(m) == pytest.approx(math.exp(z_i), rel=1e-11)
+    assert f * math.exp(m - m_prev) == pytest.approx(logistic(z_f), rel=1e-11)
+
+
+def test_exponential_gates_of_an_empty_memory():
+    assert cells.exponential_gates(-5000.0, 3.0, -math.inf) == (1.0, 0.0, -5000.0)
+    assert cells.exponential_gates(5000.0, 3.0, 2.0) == (1.0, 0.0, 5000.0)
+
+
+@given(z=st.tuples(small, small, small, small), c_prev=small, n_prev=st.floats(1, 4), m_prev=small, d=small)
+def test_slstm_step_equals_the_unstabilised_equations(z, c_prev, n_prev, m_prev, d):
+    """And its gradient, for a fixed scale, equals the differences of those."""
+
+    def step(z_i, z_f, z_g, z_o, c_prev, n_prev):
+        i, f = math.exp(z_i), logistic(z_f)
+        c = f * c_prev * math.exp(m_prev) + i * math.tanh(z_g)
+        n = f * n_prev * math.exp(m_prev) + i
+        return logistic(z_o) * c / n, c * math.exp(-m), n * math.exp(-m)
+
+    i, f, g, o, c, n, m, h = cells.slstm_step(*z, c_prev, n_prev, m_prev)
+    point = np.array([*z, c_prev, n_prev])
+    assert (h, c, n) == pytest.approx(step(*point), rel=1e-11, abs=1e-12)
+    gradient = cells.slstm_step_grad(d, 0.5, -0.25, i, f, g, o, z[1], c_prev, n_prev, c, n)
+
+    def loss(*values):
+        h, c, n = step(*values)
+        return d * h + 0.5 * c - 0.25 * n
+
+    assert gradient == pytest.approx(slopes(loss, point), abs=1e-7)

@@ -7,6 +7,7 @@ import numpy as np
 
 from lstm_numba.layers.layer import Layer
 from lstm_numba.layers.lstm_variants import LSTMVariant
+from lstm_numba.layers.sequence import SequenceLayer
 from lstm_numba.layers.stack import RecurrentStack
 from lstm_numba.layers.validation import as_real_array, check_flag, check_shape
 
@@ -115,7 +116,7 @@ class Sequential(Layer):
         """Run the layers in order; ``x`` has the shape the first layer expects."""
         for layer in self.layers:
             x = layer(x)
-            if isinstance(layer, (RecurrentStack, LSTMVariant)):
+            if isinstance(layer, (RecurrentStack, LSTMVariant, SequenceLayer)):
                 x, _ = x
         return x
 
@@ -123,7 +124,7 @@ class Sequential(Layer):
         """Run the layers' backward passes in reverse order and return the gradient of the input."""
         for layer in reversed(self.layers):
             dy = layer.backward(dy)
-            if isinstance(layer, (RecurrentStack, LSTMVariant)):
+            if isinstance(layer, (RecurrentStack, LSTMVariant, SequenceLayer)):
                 dy, _ = dy
         return dy
 

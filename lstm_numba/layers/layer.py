@@ -28,7 +28,7 @@ class Layer(ABC):
         self._grads[name] = np.zeros_like(self._parameters[name])
 
     @abstractmethod
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the layer forward."""
 
     @abstractmethod

@@ -1,0 +1,1 @@
+"""The fair fight, stored: ``python -m benchmarks.fair_fight``."""

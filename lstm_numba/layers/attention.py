@@ -1,0 +1,542 @@
+"""Attention layers: several heads of scaled dot products, and Bahdanau's additive scores."""
+
+from importlib import import_module
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from lstm_numba.layers.composite import Composite
+from lstm_numba.layers.dense import Dense
+from lstm_numba.layers.layer import Layer
+from lstm_numba.layers.rotary import rotary_tables, rotate
+from lstm_numba.layers.validation import (
+    as_real_array,
+    check_flag,
+    check_lengths,
+    check_shape,
+    check_size,
+)
+
+# Every backend of the attention layers is a module with the same functions, imported when it is first needed.
+_MODULES = {"cpu": "lstm_numba.cpu.attention", "reference": "lstm_numba.reference.attention"}
+
+
+def check_attention_backend(backend: str) -> str:
+    """Return ``backend`` if attention has it."""
+    if backend not in _MODULES:
+        raise ValueError(f"backend: expected one of {', '.join(map(repr, _MODULES))}, got {backend!r}")
+    return backend
+
+
+def read_padding(
+    key_padding_mask: np.ndarray | None, lengths: Any, S: int, B: int, name: str = "key_padding_mask"
+) -> np.ndarray | None:
+    """Return what hides keys, (B, S) of bool, from either way to say it."""
+    if lengths is not None:
+        if key_padding_mask is not None:
+            raise ValueError(f"lengths: expected either lengths or {name}, got both")
+        return np.arange(S) >= check_lengths("lengths", lengths, S, B)[:, None]
+    if key_padding_mask is None:
+        return None
+    return check_shape(name, _as_bool(name, key_padding_mask), {"B": B, "S": S})
+
+
+def _as_bool(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype != np.bool_:
+        raise TypeError(f"{name}: expected dtype bool, True where attention is not allowed, got {array.dtype}")
+    return array
+
+
+class _Saved(NamedTuple):
+    """What one training-mode call leaves behind for ``backward``."""
+
+    inputs: tuple[np.ndarray, ...]  # time-major query, or query, key and value
+    heads: tuple[np.ndarray, np.ndarray, np.ndarray]  # q, k, v, each (T or S, B, N, D)
+    o: np.ndarray
+    lse: np.ndarray
+    masks: tuple
+
+
+class MultiheadAttention(Layer):
+    r"""Multi-head scaled dot-product attention with the parameters of ``torch.nn.MultiheadAttention``.
+
+    For each of N heads with :math:`D = E / N` features,
+
+    .. math:: O = \operatorname{softmax}\left(\frac{Q K^\top}{\sqrt{D}} + M\right) V,
+
+    where M is 0 or, where a mask says so, :math:`-\infty`. The matrix of weights is never stored: memory grows with
+    T, time with T squared.
+
+    Parameters
+    ----------
+    embed_dim
+        Features E of the query and the output, a multiple of ``num_heads``.
+    num_heads
+        Heads N.
+    bias
+        Whether the projections add a bias.
+    kdim, vdim
+        Features of key and value, ``embed_dim`` by default.
+    batch_first
+        Sequences as (B, T, E) instead of (T, B, E).
+    causal
+        Query t sees keys 0 to t only.
+    rotary
+        Turn queries and keys by their positions (Su et al., 2021). D must be even, keys must be the queries' steps.
+    dtype
+        ``"float32"`` or ``"float64"``.
+    backend
+        ``"cpu"`` (compiled, block by block) or ``"reference"`` (NumPy, with the matrix of weights).
+    seed
+        Seed of the initial weights, drawn as PyTorch draws them.
+
+    Notes
+    -----
+    Parameters: ``in_proj_weight`` (3E, E) with the blocks q, k, v and ``in_proj_bias`` (3E,), or ``q_proj_weight``,
+    ``k_proj_weight``, ``v_proj_weight`` if kdim or vdim differ from E; ``out_proj.weight`` (E, E),
+    ``out_proj.bias``. A query that may see no key at all gets zeros from the attention (before the output
+    projection); PyTorch's layer gives NaN there. Dropout of the weights is not offered.
+
+    References
+    ----------
+    A. Vaswani et al., "Attention Is All You Need", 2017. T. Dao et al., "FlashAttention", 2022, for the blocks.
+
+    Examples
+    --------
+    >>> import numpy as np, lstm_numba as ln
+    >>> attention = ln.MultiheadAttention(8, 2, causal=True, seed=0)
+    >>> x = np.random.default_rng(0).normal(size=(5, 3, 8)).astype(np.float32)
+    >>> y = attention(x)
+    >>> y.shape, attention.backward(y).shape
+    ((5, 3, 8), (5, 3, 8))
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        *,
+        bias: bool = True,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+        causal: bool = False,
+        rotary: bool = False,
+        dtype: str | np.dtype = "float32",
+        backend: str = "cpu",
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(dtype)
+        E, N = self.embed_dim, self.num_heads = check_size("embed_dim", embed_dim), check_size("num_heads", num_heads)
+        if E % N:
+            raise ValueError(f"num_heads: expected a divisor of embed_dim={E}, got {N}")
+        self.kdim = E if kdim is None else check_size("kdim", kdim)
+        self.vdim = E if vdim is None else check_size("vdim", vdim)
+        self.bias = check_flag("bias", bias)
+        self.batch_first = check_flag("batch_first", batch_first)
+        self.causal = check_flag("causal", causal)
+        self.rotary = check_flag("rotary", rotary)
+        if self.rotary and E // N % 2:
+            raise ValueError(f"rotary: expected an even number of features per head, got embed_dim/num_heads={E // N}")
+        self.backend = check_attention_backend(backend)
+        rng = np.random.default_rng(seed)
+
+        def xavier(rows: int, columns: int) -> np.ndarray:
+            bound = np.sqrt(6 / (rows + columns))
+            return rng.uniform(-bound, bound, (rows, columns))
+
+        if self.kdim == self.vdim == E:
+            self._add_parameter("in_proj_weight", xavier(3 * E, E))
+        else:
+            for name, size in (("q", E), ("k", self.kdim), ("v", self.vdim)):
+                self._add_parameter(f"{name}_proj_weight", xavier(E, size))
+        if self.bias:
+            self._add_parameter("in_proj_bias", np.zeros(3 * E))
+        self._add_parameter("out_proj.weight", rng.uniform(-1 / np.sqrt(E), 1 / np.sqrt(E), (E, E)))
+        if self.bias:
+            self._add_parameter("out_proj.bias", np.zeros(E))
+        self._saved: _Saved | None = None
+
+    def __call__(
+        self,
+        query: np.ndarray,
+        key: np.ndarray | None = None,
+        value: np.ndarray | None = None,
+        *,
+        key_padding_mask: np.ndarray | None = None,
+        attn_mask: np.ndarray | None = None,
+        lengths: Any = None,
+        is_causal: bool | None = None,
+        need_weights: bool = False,
+    ) -> Any:
+        """Let every query look at the keys.
+
+        Parameters
+        ----------
+        query
+            Shape (T, B, E), or (B, T, E) with ``batch_first``.
+        key, value
+            Shape (S, B, kdim) and (S, B, vdim). Without them the query is all three: self-attention. ``value`` is
+            the key by default.
+        key_padding_mask
+            (B, S) of bool: True at keys that nobody may see.
+        attn_mask
+            (T, S), or (B * N, T, S), of bool: True where query t may not see key s.
+        lengths
+            B integers instead of ``key_padding_mask``: keys from ``lengths[b]`` on are hidden.
+        is_causal
+            Replaces the layer's ``causal`` for this call.
+        need_weights
+            Return the weights (B, N, T, S) too. They are computed apart, and need their T times S numbers.
+
+        Returns
+        -------
+        ndarray or tuple
+            The output, shaped like the query; with ``need_weights`` a pair of output and weights.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a dtype, a shape or a combination of arguments does not fit.
+        """
+        if key is None and value is not None:
+            raise ValueError("value: expected no value without a key, got one")
+        given = (query,) if key is None else (query, key, key if value is None else value)
+        sizes = (self.embed_dim, self.kdim, self.vdim)
+        if key is None and not self.kdim == self.vdim == self.embed_dim:
+            raise ValueError(f"key: expected a key, since kdim={self.kdim} and vdim={self.vdim}, got None")
+        inputs = tuple(
+            self._read(name, array, size)
+            for name, array, size in zip(("query", "key", "value"), given, sizes, strict=False)
+        )
+        T, B, _ = inputs[0].shape
+        S = len(inputs[-1])
+        for name, array in zip(("key", "value"), inputs[1:], strict=False):
+            if array.shape[:2] != (S, B):
+                raise ValueError(f"{name}: expected S={S} steps of B={B} sequences, got {array.shape[:2]} (time-major)")
+        padding = read_padding(key_padding_mask, lengths, S, B)
+        causal = self.causal if is_causal is None else check_flag("is_causal", is_causal)
+        masks = (self._read_mask(attn_mask, T, S, B), padding, causal)
+        heads = self._project(inputs)
+        q, k, v = heads
+        if self.rotary:
+            if T != S:
+                raise ValueError(f"key: expected as many keys as queries with rotary=True, T={T}, got {S}")
+            tables = rotary_tables(0, T, q.shape[3], self.dtype)
+            rotate(q, *tables)
+            rotate(k, *tables)
+        o, lse = self._kernels().attention_forward(q, k, v, self._scale, *masks)
+        if self.training:
+            own = tuple(
+                array.copy() if np.may_share_memory(array, original) else array
+                for array, original in zip(inputs, given, strict=True)
+            )
+            self._saved = _Saved(own, heads, o, lse, masks)
+        y = self._swapped(self._project_out(o.reshape(T, B, self.embed_dim)))
+        if not need_weights:
+            return y
+        reference = import_module(_MODULES["reference"])
+        return y, reference.attention_weights(q, k, self._scale, *masks)[0]
+
+    def backward(self, dy: np.ndarray) -> Any:
+        """Add to :attr:`grads` and return the gradients of the inputs of the last training-mode call.
+
+        Parameters
+        ----------
+        dy
+            Gradient of the loss with respect to the output, same shape.
+
+        Returns
+        -------
+        ndarray or tuple
+            ``dquery`` for self-attention, else ``(dquery, dkey, dvalue)``. A key that was the value too gets its two
+            parts apart: add them.
+
+        Raises
+        ------
+        RuntimeError
+            Without a training-mode call before it.
+        """
+        if self._saved is None:
+            raise RuntimeError(
+                "backward: expected a call of the layer in training mode before it (each call serves one backward)"
+            )
+        inputs, (q, k, v), o, lse, masks = self._saved
+        T, B, N, D = q.shape
+        E = self.embed_dim
+        dy = as_real_array("dy", dy, self.dtype)
+        check_shape("dy", dy, ({"B": B, "T": T} if self.batch_first else {"T": T, "B": B}) | {"E": E})
+        rows = self._swapped(dy).reshape(T * B, E)
+        self.grads["out_proj.weight"][...] += rows.T @ o.reshape(T * B, E)
+        if self.bias:
+            self.grads["out_proj.bias"][...] += rows.sum(axis=0)
+        do = (rows @ self.parameters["out_proj.weight"]).reshape(T, B, N, D)
+        alone = len(inputs) == 1
+        # In self-attention the three gradients lie side by side, so that one matrix product serves all three.
+        dz = np.empty((T, B, 3, N, D), self.dtype) if alone else None
+        out = None if dz is None else (dz[:, :, 0], dz[:, :, 1], dz[:, :, 2])
+        dq, dk, dv = self._kernels().attention_backward(do, q, k, v, o, lse, self._scale, *masks, out=out)
+        if self.rotary:
+            cos, sin = rotary_tables(0, T, D, self.dtype)
+            rotate(dq, cos, -sin)
+            rotate(dk, cos, -sin)
+        self._saved = None
+        if dz is not None:
+            blocks = [(inputs[0], dz, self._parameters["in_proj_weight"], self._grads["in_proj_weight"], 0)]
+        else:
+            blocks = [
+                (x, d, self._in_projection(self._parameters, n), self._in_projection(self._grads, n), n * E)
+                for n, (x, d) in enumerate(zip(inputs, (dq, dk, dv), strict=True))
+            ]
+        results = []
+        for x, d, weight, grad, first in blocks:
+            d_rows = d.reshape(-1, len(weight))
+            grad += d_rows.T @ x.reshape(-1, x.shape[2])
+            if self.bias:
+                self.grads["in_proj_bias"][first : first + len(weight)] += d_rows.sum(axis=0)
+            results.append(self._swapped((d_rows @ weight).reshape(x.shape)))
+        return results[0] if alone else tuple(results)
+
+    def eval(self) -> Self:
+        """Switch to inference mode: nothing is kept for ``backward``. Returns the layer."""
+        self._saved = None
+        return super().eval()
+
+    def stream(self, batch_size: int = 1) -> "AttentionStream":
+        """Return a stream that is fed one step at a time and keeps the keys and values of all steps before.
+
+        Parameters
+        ----------
+        batch_size
+            Sequences B that run side by side.
+
+        Returns
+        -------
+        AttentionStream
+
+        Raises
+        ------
+        ValueError
+            If the layer is not causal: then a step would have to see the future.
+        """
+        return AttentionStream(self, check_size("batch_size", batch_size))
+
+    @property
+    def _scale(self) -> float:
+        return float(1 / np.sqrt(self.embed_dim // self.num_heads))
+
+    def _kernels(self):
+        return import_module(_MODULES[self.backend])
+
+    def _swapped(self, sequence: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(sequence.transpose(1, 0, 2)) if self.batch_first else sequence
+
+    def _read(self, name: str, value: np.ndarray, size: int) -> np.ndarray:
+        array = as_real_array(name, value, self.dtype)
+        axes = ("B", "T") if self.batch_first else ("T", "B")
+        check_shape(name, array, dict.fromkeys(axes) | {"features": size})
+        if 0 in array.shape:
+            raise ValueError(f"{name}: expected at least one step and one sequence, got shape {array.shape}")
+        return self._swapped(array)
+
+    def _read_mask(self, attn_mask: np.ndarray | None, T: int, S: int, B: int) -> np.ndarray | None:
+        if attn_mask is None:
+            return None
+        mask = _as_bool("attn_mask", attn_mask)
+        if mask.shape == (T, S):
+            return mask[None, None]
+        N = self.num_heads
+        if mask.shape != (B * N, T, S):
+            raise ValueError(f"attn_mask: expected shape (T={T}, S={S}) or (B*N={B * N}, T, S), got {mask.shape}")
+        return mask.reshape(B, N, T, S)
+
+    def _in_projection(self, arrays: dict[str, np.ndarray], block: int) -> np.ndarray:
+        """The rows of one of q, k, v, as a view."""
+        E = self.embed_dim
+        if "in_proj_weight" in arrays:
+            return arrays["in_proj_weight"][block * E : (block + 1) * E]
+        return arrays[f"{'qkv'[block]}_proj_weight"]
+
+    def _project(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Queries, keys and values, each (T or S, B, N, D)."""
+        E, N = self.embed_dim, self.num_heads
+        bias = self._parameters.get("in_proj_bias")
+        if len(inputs) == 1:  # one product for all three
+            (x,) = inputs
+            T, B, _ = x.shape
+            z = x.reshape(T * B, E) @ self._parameters["in_proj_weight"].T
+            if bias is not None:
+                z += bias
+            z = z.reshape(T, B, 3, N, E // N)
+            return z[:, :, 0], z[:, :, 1], z[:, :, 2]
+        heads = []
+        for block, x in enumerate(inputs):
+            z = x.reshape(-1, x.shape[2]) @ self._in_projection(self._parameters, block).T
+            if bias is not None:
+                z += bias[block * E : (block + 1) * E]
+            heads.append(z.reshape(*x.shape[:2], N, E // N))
+        return heads[0], heads[1], heads[2]
+
+    def _project_out(self, o: np.ndarray) -> np.ndarray:
+        y = o.reshape(-1, self.embed_dim) @ self._parameters["out_proj.weight"].T
+        if self.bias:
+            y += self._parameters["out_proj.bias"]
+        return y.reshape(o.shape)
+
+    def __repr__(self) -> str:
+        return (
+            f"MultiheadAttention({self.embed_dim}, {self.num_heads}, causal={self.causal}, dtype='{self.dtype}', "
+            f"backend='{self.backend}')"
+        )
+
+
+class AttentionStream:
+    """Causal self-attention that is fed one time step at a time; made by ``layer.stream()``.
+
+    The keys and values of all steps so far are kept, so a step costs time and memory in proportion to their number.
+
+    Examples
+    --------
+    >>> import numpy as np, lstm_numba as ln
+    >>> attention = ln.MultiheadAttention(8, 2, causal=True, dtype="float64", seed=0).eval()
+    >>> x = np.random.default_rng(0).normal(size=(5, 3, 8))
+    >>> stream = attention.stream(batch_size=3)
+    >>> np.allclose(np.stack([stream.step(x_t) for x_t in x]), attention(x))
+    True
+    """
+
+    def __init__(self, layer: MultiheadAttention, batch_size: int) -> None:
+        if not layer.causal:
+            raise ValueError("causal: expected a causal layer, since a step cannot see the future, got causal=False")
+        self._layer = layer
+        self._shape = batch_size, layer.num_heads, layer.embed_dim // layer.num_heads
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all steps."""
+        B, N, D = self._shape
+        self.length = 0
+        self._keys, self._values = (np.empty((B, N, 16, D), self._layer.dtype) for _ in range(2))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values of the steps so far."""
+        B, N, D = self._shape
+        return 2 * B * N * D * self.length * self._layer.dtype.itemsize
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """Advance by one step: ``x`` (B, E) to an output (B, E)."""
+        layer = self._layer
+        B, N, D = self._shape
+        x = check_shape("x", as_real_array("x", x, layer.dtype), {"B": B, "E": N * D})
+        q, k, v = layer._project((x[None],))
+        if layer.rotary:
+            tables = rotary_tables(self.length, 1, D, layer.dtype)
+            rotate(q, *tables)
+            rotate(k, *tables)
+        if self.length == self._keys.shape[2]:  # twice the room: on average a step copies a constant number of steps
+            self._keys, self._values = (
+                np.concatenate([cache, np.empty_like(cache)], axis=2) for cache in (self._keys, self._values)
+            )
+        self._keys[:, :, self.length], self._values[:, :, self.length] = k[0], v[0]
+        self.length += 1
+        o = layer._kernels().attention_step(q[0], self._keys, self._values, self.length, layer._scale)
+        return layer._project_out(o.reshape(B, N * D))
+
+
+class AdditiveAttention(Composite):
+    r"""Additive (Bahdanau) attention of one query over a sequence of states, such as an LSTM's outputs.
+
+    .. math:: e_s = w \cdot \tanh(W_q q + W_k h_s), \qquad \alpha = \operatorname{softmax}(e), \qquad
+              c = \sum_s \alpha_s h_s
+
+    Parameters
+    ----------
+    query_size, memory_size
+        Features of the query and of the states.
+    attention_size
+        Features A of the hidden layer of the scores.
+    dtype
+        ``"float32"`` or ``"float64"``.
+    seed
+        Seed of the initial weights.
+
+    Notes
+    -----
+    Parameters: ``query.weight`` (A, query_size), ``memory.weight`` (A, memory_size), ``memory.bias`` (A,), ``w`` (A,).
+
+    References
+    ----------
+    D. Bahdanau, K. Cho and Y. Bengio, "Neural Machine Translation by Jointly Learning to Align and Translate", 2015.
+
+    Examples
+    --------
+    >>> import numpy as np, lstm_numba as ln
+    >>> attention = ln.AdditiveAttention(4, 6, 5, seed=0)
+    >>> context, weights = attention(np.ones((2, 4), np.float32), np.ones((7, 2, 6), np.float32))
+    >>> context.shape, weights.shape
+    ((2, 6), (7, 2))
+    """
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int,
+        *,
+        dtype: str | np.dtype = "float32",
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(dtype)
+        A = self.attention_size = check_size("attention_size", attention_size)
+        rng = np.random.default_rng(seed)
+        self._add_parameter("w", rng.uniform(-1 / np.sqrt(A), 1 / np.sqrt(A), A))
+        self._query = Dense(query_size, A, bias=False, dtype=self.dtype, seed=rng)
+        self._memory = Dense(memory_size, A, dtype=self.dtype, seed=rng)
+        self._add_part("query", self._query)
+        self._add_part("memory", self._memory)
+        self._saved: tuple | None = None
+
+    def __call__(self, query: np.ndarray, memory: np.ndarray, *, lengths: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Let the query look at the memory.
+
+        Parameters
+        ----------
+        query
+            Shape (B, query_size).
+        memory
+            Shape (S, B, memory_size).
+        lengths
+            B integers: states from ``lengths[b]`` on are hidden.
+
+        Returns
+        -------
+        context : ndarray
+            Weighted mean of the states, (B, memory_size).
+        weights : ndarray
+            (S, B).
+        """
+        query, memory = as_real_array("query", query, self.dtype), as_real_array("memory", memory, self.dtype)
+        check_shape("query", query, {"B": None, "query_size": self._query.in_features})
+        B = len(query)
+        check_shape("memory", memory, {"S": None, "B": B, "memory_size": self._memory.in_features})
+        padding = read_padding(None, lengths, len(memory), B)
+        q, keys = self._query(query), self._memory(memory)
+        reference = import_module(_MODULES["reference"])
+        context, weights = reference.additive_forward(q, keys, memory, self.parameters["w"], padding)
+        self._saved = (q, keys, memory.copy(), weights) if self.training else None
+        return context, weights
+
+    def backward(self, dcontext: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add to :attr:`grads` and return ``(dquery, dmemory)`` from the gradient (B, memory_size) of the context."""
+        if self._saved is None:
+            raise RuntimeError("backward: expected a call of the layer in training mode before it")
+        q, keys, memory, weights = self._saved
+        dcontext = as_real_array("dcontext", dcontext, self.dtype)
+        check_shape("dcontext", dcontext, {"B": memory.shape[1], "memory_size": memory.shape[2]})
+        reference = import_module(_MODULES["reference"])
+        dq, dkeys, dmemory, dw = reference.additive_backward(dcontext, q, keys, memory, self.parameters["w"], weights)
+        self._grads["w"] += dw
+        self._saved = None
+        return self._query.backward(dq), self._memory.backward(dkeys) + dmemory

@@ -1,0 +1,227 @@
+"""A Transformer block: attention across the steps, then a small network at every step, each added to what came in."""
+
+from typing import Any
+
+import numpy as np
+
+from lstm_numba.layers.attention import MultiheadAttention
+from lstm_numba.layers.composite import Composite
+from lstm_numba.layers.dense import Dense
+from lstm_numba.layers.norm import GELU, LayerNorm, ReLU
+from lstm_numba.layers.validation import as_real_array, check_flag, check_shape, check_size
+
+
+class TransformerEncoderLayer(Composite):
+    r"""A Transformer block with the parameters of ``torch.nn.TransformerEncoderLayer``.
+
+    With ``norm_first`` (pre-norm), the default here,
+
+    .. math:: x' = x + \operatorname{attention}(\operatorname{norm}_1(x)), \qquad
+              y = x' + W_2\, \phi(W_1 \operatorname{norm}_2(x') + b_1) + b_2.
+
+    With ``causal=True`` it is the block of a decoder-only model such as GPT.
+
+    Parameters
+    ----------
+    d_model
+        Features E of input and output.
+    nhead
+        Heads of the attention, a divisor of ``d_model``.
+    dim_feedforward
+        Hidden units of the network.
+    activation
+        ``"relu"`` or ``"gelu"``.
+    layer_norm_eps
+        Added to the variance in both norms.
+    norm_first
+        Normalise before (True) or after (False, the block of 2017) attention and network. PyTorch's default is False.
+    bias
+        Whether the projections, the network and the norms add a bias.
+    batch_first
+        Sequences as (B, T, E) instead of (T, B, E).
+    causal
+        A step sees itself and the past only.
+    rotary
+        Rotary positions in the attention.
+    dtype
+        ``"float32"`` or ``"float64"``.
+    backend
+        ``"cpu"`` or ``"reference"``.
+    seed
+        Seed of the initial weights.
+
+    Notes
+    -----
+    Parameters: ``self_attn.in_proj_weight``, ..., ``linear1.weight``, ``linear2.weight``, ``norm1.weight``,
+    ``norm2.weight`` and their biases. Dropout is not offered: PyTorch's block with ``dropout=0`` computes the same.
+
+    References
+    ----------
+    A. Vaswani et al., "Attention Is All You Need", 2017. R. Xiong et al., "On Layer Normalization in the Transformer
+    Architecture", 2020, for pre-norm.
+
+    Examples
+    --------
+    >>> import numpy as np, lstm_numba as ln
+    >>> block = ln.TransformerEncoderLayer(8, 2, 16, causal=True, seed=0)
+    >>> block(np.zeros((5, 3, 8), np.float32)).shape
+    (5, 3, 8)
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        *,
+        activation: str = "relu",
+        layer_norm_eps: float = 1e-5,
+        norm_first: bool = True,
+        bias: bool = True,
+        batch_first: bool = False,
+        causal: bool = False,
+        rotary: bool = False,
+        dtype: str | np.dtype = "float32",
+        backend: str = "cpu",
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(dtype)
+        E = self.d_model = check_size("d_model", d_model)
+        F = self.dim_feedforward = check_size("dim_feedforward", dim_feedforward)
+        self.norm_first = check_flag("norm_first", norm_first)
+        self.batch_first = check_flag("batch_first", batch_first)
+        if activation not in ("relu", "gelu"):
+            raise ValueError(f"activation: expected 'relu' or 'gelu', got {activation!r}")
+        self.activation = activation
+        rng = np.random.default_rng(seed)
+        self.self_attn = MultiheadAttention(
+            E,
+            nhead,
+            bias=bias,
+            batch_first=batch_first,
+            causal=causal,
+            rotary=rotary,
+            dtype=self.dtype,
+            backend=backend,
+            seed=rng,
+        )
+        self.linear1 = Dense(E, F, bias, dtype=self.dtype, seed=rng)
+        self.linear2 = Dense(F, E, bias, dtype=self.dtype, seed=rng)
+        self.norm1, self.norm2 = (
+            LayerNorm(E, layer_norm_eps, bias=bias, dtype=self.dtype, backend=backend) for _ in range(2)
+        )
+        self._activation = ReLU(dtype=self.dtype) if activation == "relu" else GELU(dtype=self.dtype, backend=backend)
+        for name in ("self_attn", "linear1", "linear2", "norm1", "norm2"):
+            self._add_part(name, getattr(self, name))
+        self._add_part("activation", self._activation)  # has no parameters, but a training switch
+
+    def __call__(
+        self,
+        src: np.ndarray,
+        *,
+        src_mask: np.ndarray | None = None,
+        src_key_padding_mask: np.ndarray | None = None,
+        lengths: Any = None,
+        is_causal: bool | None = None,
+    ) -> np.ndarray:
+        """Run the block.
+
+        Parameters
+        ----------
+        src
+            Shape (T, B, E), or (B, T, E) with ``batch_first``.
+        src_mask, src_key_padding_mask, lengths, is_causal
+            As ``attn_mask``, ``key_padding_mask``, ``lengths`` and ``is_causal`` of :class:`MultiheadAttention`.
+
+        Returns
+        -------
+        ndarray
+            Shaped like ``src``.
+        """
+        src = as_real_array("src", src, self.dtype)
+        axes = ("B", "T") if self.batch_first else ("T", "B")
+        check_shape("src", src, dict.fromkeys(axes) | {"E": self.d_model})
+
+        def attend(x: np.ndarray) -> np.ndarray:
+            return self.self_attn(
+                x, attn_mask=src_mask, key_padding_mask=src_key_padding_mask, lengths=lengths, is_causal=is_causal
+            )
+
+        if self.norm_first:
+            x = src + attend(self.norm1(src))
+            x += self._network(self.norm2(x))
+            return x
+        x = self.norm1(src + attend(src))
+        return self.norm2(x + self._network(x))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        """Add to :attr:`grads` and return the gradient of ``src``."""
+        dy = as_real_array("dy", dy, self.dtype)
+        if self.norm_first:
+            dx = dy + self.norm2.backward(self._network_backward(dy))
+            return dx + self.norm1.backward(self.self_attn.backward(dx))
+        dx = self.norm2.backward(dy)
+        dx = self.norm1.backward(dx + self._network_backward(dx))
+        return dx + self.self_attn.backward(dx)
+
+    def stream(self, batch_size: int = 1) -> "TransformerStream":
+        """Return a stream that is fed one step at a time; the block must be causal.
+
+        Parameters
+        ----------
+        batch_size
+            Sequences B that run side by side.
+        """
+        return TransformerStream(self, check_size("batch_size", batch_size))
+
+    def _network(self, x: np.ndarray) -> np.ndarray:
+        return self.linear2(self._activation(self.linear1(x)))
+
+    def _network_backward(self, dy: np.ndarray) -> np.ndarray:
+        return self.linear1.backward(self._activation.backward(self.linear2.backward(dy)))
+
+    def __repr__(self) -> str:
+        return (
+            f"TransformerEncoderLayer({self.d_model}, {self.self_attn.num_heads}, {self.dim_feedforward}, "
+            f"causal={self.self_attn.causal}, dtype='{self.dtype}')"
+        )
+
+
+class TransformerStream:
+    """A causal block that is fed one time step at a time; made by ``block.stream()``.
+
+    Put the block in inference mode first: a step in training mode would overwrite what ``backward`` needs.
+
+    Examples
+    --------
+    >>> import numpy as np, lstm_numba as ln
+    >>> block = ln.TransformerEncoderLayer(8, 2, 16, causal=True, dtype="float64", seed=0).eval()
+    >>> x = np.random.default_rng(0).normal(size=(5, 3, 8))
+    >>> stream = block.stream(batch_size=3)
+    >>> np.allclose(np.stack([stream.step(x_t) for x_t in x]), block(x))
+    True
+    """
+
+    def __init__(self, block: TransformerEncoderLayer, batch_size: int) -> None:
+        if block.training:
+            raise RuntimeError("stream: expected a block in inference mode, got training mode; call eval() first")
+        self._block = block
+        self._attention = block.self_attn.stream(batch_size)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values of the steps so far."""
+        return self._attention.nbytes
+
+    def reset(self) -> None:
+        """Forget all steps."""
+        self._attention.reset()
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """Advance by one step: ``x`` (B, E) to an output (B, E)."""
+        block = self._block
+        if block.norm_first:
+            x = x + self._attention.step(block.norm1(x))
+            return x + block._network(block.norm2(x))
+        x = block.norm1(x + self._attention.step(x))
+        return block.norm2(x + block._network(x))

@@ -1,0 +1,201 @@
+"""Norms, activations, embedding, positions, blocks and whole models step by step."""
+
+import numpy as np
+import pytest
+import torch
+
+import lstm_numba as ln
+from lstm_numba.gradcheck import check_layer, relative_error
+from lstm_numba.layers.rotary import rotary_tables, rotate
+from lstm_numba.reference import positions as reference
+
+T, B, E, N, F = 6, 3, 8, 2, 12
+
+
+@pytest.fixture(params=["cpu", "reference"])
+def backend(request):
+    return request.param
+
+
+def random_weights(layer, rng):
+    """Norms start at one and zero, where a mistake in their gradients' scale would not show."""
+    for parameter in layer.parameters.values():
+        parameter[...] = 0.4 * rng.normal(size=parameter.shape)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("make", "theirs"),
+    [
+        (lambda **k: ln.LayerNorm(E, **k), torch.nn.LayerNorm(E)),
+        (lambda **k: ln.LayerNorm(E, bias=False, **k), torch.nn.LayerNorm(E, bias=False)),
+        (lambda **k: ln.RMSNorm(E, **k), torch.nn.RMSNorm(E)),
+        (lambda **k: ln.GELU(**k), torch.nn.GELU()),
+        (lambda dtype, backend: ln.ReLU(dtype=dtype), torch.nn.ReLU()),
+    ],
+    ids=["LayerNorm", "LayerNorm without bias", "RMSNorm", "GELU", "ReLU"],
+)
+def test_pointwise_layers_equal_torch(rng, dtype, tolerance, backend, make, theirs):
+    ours = random_weights(make(dtype=dtype, backend=backend), rng)
+    theirs = theirs.to(getattr(torch, dtype))
+    theirs.load_state_dict({name: torch.tensor(value) for name, value in ours.state_dict().items()})
+    theirs.zero_grad()
+    x, dy = (2 * rng.normal(size=(T, B, E)).astype(dtype) for _ in range(2))
+    x_t = torch.tensor(x, requires_grad=True)
+    y_t = theirs(x_t)
+    y_t.backward(torch.tensor(dy))
+    assert relative_error(ours(x), y_t.detach().numpy()) < tolerance
+    assert relative_error(ours.backward(dy), x_t.grad.numpy()) < tolerance
+    for name, parameter in theirs.named_parameters():
+        assert relative_error(ours.grads[name], parameter.grad.numpy()) < tolerance, name
+
+
+def test_gelu_far_from_zero(dtype):
+    x = np.array([-30, -9, -5, 0, 5, 9, 30], dtype)
+    y = ln.GELU(dtype=dtype)(x)
+    np.testing.assert_allclose(y, [0, 0, -1.43e-6, 0, 5, 9, 30], rtol=1e-6, atol=2e-7)
+
+
+def test_embedding_equals_torch(rng, dtype, tolerance):
+    ours = ln.Embedding(5, E, dtype=dtype, seed=0)
+    theirs = torch.nn.Embedding(5, E, dtype=getattr(torch, dtype))
+    theirs.load_state_dict({name: torch.tensor(value) for name, value in ours.state_dict().items()})
+    symbols, dy = rng.integers(0, 5, (T, B)), rng.normal(size=(T, B, E)).astype(dtype)
+    y = theirs(torch.tensor(symbols))
+    y.backward(torch.tensor(dy))
+    np.testing.assert_array_equal(ours(symbols), y.detach().numpy())
+    assert ours.backward(dy) is None
+    assert relative_error(ours.grads["weight"], theirs.weight.grad.numpy()) < tolerance
+
+
+def test_positions_equal_the_reference(rng):
+    layer = ln.SinusoidalPositions(7, dtype="float64")
+    np.testing.assert_allclose(layer.table(9, first=4), reference.sinusoidal(9, 7, first=4), atol=1e-15)
+    x = rng.normal(size=(9, 2, 7))
+    first = ln.SinusoidalPositions(7, batch_first=True, dtype="float64")
+    np.testing.assert_array_equal(first(x.transpose(1, 0, 2)), layer(x).transpose(1, 0, 2))
+    np.testing.assert_array_equal(layer.backward(x), x)
+    heads = rng.normal(size=(9, 2, 3, 4))
+    turned = heads.copy()
+    rotate(turned, *rotary_tables(2, 9, 4, np.dtype("float64")))
+    np.testing.assert_allclose(turned, reference.rotary(heads, first=2), atol=1e-14)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_block_equals_torch(rng, dtype, tolerance, backend, norm_first, activation):
+    ours = ln.TransformerEncoderLayer(
+        E, N, F, activation=activation, norm_first=norm_first, dtype=dtype, backend=backend, batch_first=True, seed=0
+    )
+    random_weights(ours, rng)
+    theirs = torch.nn.TransformerEncoderLayer(
+        E, N, F, 0.0, activation, batch_first=True, norm_first=norm_first, dtype=getattr(torch, dtype)
+    )
+    theirs.load_state_dict({name: torch.tensor(value) for name, value in ours.state_dict().items()})
+    x, dy = (rng.normal(size=(B, T, E)).astype(dtype) for _ in range(2))
+    padding = np.arange(T) >= np.array([T, 3, 5])[:, None]
+    mask = np.triu(np.ones((T, T), bool), 1)
+    x_t = torch.tensor(x, requires_grad=True)
+    y_t = theirs(x_t, src_mask=torch.tensor(mask), src_key_padding_mask=torch.tensor(padding))
+    y_t.backward(torch.tensor(dy))
+    assert relative_error(ours(x, lengths=[T, 3, 5], is_causal=True), y_t.detach().numpy()) < tolerance
+    assert relative_error(ours.backward(dy), x_t.grad.numpy()) < tolerance
+    for name, parameter in theirs.named_parameters():
+        # A bias of the keys adds the same to every score of a query: its gradient is zero but for rounding.
+        scale = np.abs(parameter.grad.numpy()).max()
+        assert np.abs(ours.grads[name] - parameter.grad.numpy()).max() < tolerance * max(scale, 1), name
+
+
+def test_block_gradients_equal_central_differences(rng):
+    block = ln.TransformerEncoderLayer(4, 2, 3, activation="gelu", causal=True, rotary=True, dtype="float64", seed=1)
+    report = check_layer(block, rng.normal(size=(4, 2, 4)))
+    assert report.passed, str(report)
+
+
+def model_of(kind, dtype):
+    """A model on symbols, with positions of one kind; "lstm" mixes recurrence and attention."""
+    blocks = [
+        ln.TransformerEncoderLayer(E, N, F, causal=True, rotary=kind == "rotary", dtype=dtype, seed=n) for n in range(2)
+    ]
+    positions = [ln.SinusoidalPositions(E, dtype=dtype)] if kind == "sinusoidal" else []
+    lstm = [ln.LSTM(E, E, dtype=dtype, seed=3)] if kind == "lstm" else []
+    ends = ln.LayerNorm(E, dtype=dtype), ln.Dense(E, 5, dtype=dtype, seed=8)
+    return ln.Sequential(ln.Embedding(5, E, dtype=dtype, seed=9), *positions, *lstm, *blocks, *ends)
+
+
+@pytest.mark.parametrize("kind", ["sinusoidal", "rotary", "lstm"])
+def test_a_model_step_by_step_is_the_model(rng, dtype, tolerance, kind):
+    model = model_of(kind, dtype).eval()
+    symbols = rng.integers(0, 5, (20, B))
+    whole = model(symbols)
+    stream = ln.ModelStream(model, B)
+    steps = np.stack([stream.step(symbol).copy() for symbol in symbols])
+    assert relative_error(steps, whole) < tolerance
+    cache = 2 * 2 * 20 * B * E * whole.itemsize
+    assert stream.nbytes == cache + (2 * B * E * whole.itemsize if kind == "lstm" else 0)
+    stream.reset()
+    assert relative_error(stream.step(symbols[0]), whole[0]) < tolerance
+
+
+def test_a_causal_model_does_not_see_the_future(rng):
+    model = model_of("sinusoidal", "float64").eval()
+    symbols = rng.integers(0, 5, (10, 1))
+    before = model(symbols)
+    symbols[6] = (symbols[6] + 1) % 5
+    after = model(symbols)
+    np.testing.assert_array_equal(before[:6], after[:6])
+    assert np.abs(before[6:] - after[6:]).max() > 1e-3
+
+
+def test_a_model_learns_to_copy(rng):
+    """Repeat the symbol of two steps ago: no way without attention and positions."""
+    model = model_of("sinusoidal", "float32")
+    optimiser = ln.Adam(model, lr=0.01)
+    for _ in range(250):
+        symbols = rng.integers(0, 5, (10, 32))
+        loss, gradient = ln.cross_entropy_loss(model(symbols)[2:], symbols[:-2])
+        model.zero_grad()
+        model.backward(np.concatenate([np.zeros_like(gradient[:2]), gradient]))
+        optimiser.step()
+    assert loss < 0.3 < np.log(5)
+
+
+def test_switches_reach_the_parts(rng):
+    block = ln.TransformerEncoderLayer(E, N, F, seed=0)
+    assert not block.eval().linear1.training
+    assert block.train().self_attn.training
+    x = rng.normal(size=(2, 1, E)).astype("f4")
+    block.backward(block(x))
+    assert block.grads["norm1.weight"].any()
+    block.zero_grad()
+    assert not any(grad.any() for grad in block.grads.values())
+
+
+def x32(*shape):
+    return np.zeros(shape, "f4")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: ln.LayerNorm(4)(x32(2, 3)), ValueError, r"x: expected shape \(..., 4\), got \(2, 3\)"),
+        (lambda: ln.LayerNorm(4, 2.0), ValueError, "eps: expected"),
+        (lambda: ln.LayerNorm(4, backend="x"), ValueError, "backend: expected one of"),
+        (lambda: ln.RMSNorm(4).backward(x32(4)), RuntimeError, "backward: expected a call"),
+        (lambda: ln.Embedding(4, 2)(np.zeros(3)), TypeError, "symbols: expected integers, got dtype float64"),
+        (lambda: ln.Embedding(4, 2)(np.array([1, 4])), ValueError, "symbols: expected integers from 0 to 3, got 4"),
+        (lambda: ln.Embedding(4, 2).backward(x32(1, 2)), RuntimeError, "backward: expected a call"),
+        (lambda: ln.SinusoidalPositions(4)(x32(2, 4)), ValueError, "x: expected shape"),
+        (lambda: ln.SinusoidalPositions(4).backward(x32(1, 2)), RuntimeError, "backward: expected a call"),
+        (lambda: ln.TransformerEncoderLayer(4, 3, 5), ValueError, "num_heads: expected a divisor"),
+        (lambda: ln.TransformerEncoderLayer(4, 2, 5, activation="tanh"), ValueError, "activation: expected 'relu'"),
+        (lambda: ln.TransformerEncoderLayer(4, 2, 5)(x32(1, 4)), ValueError, "src: expected shape"),
+        (lambda: ln.TransformerEncoderLayer(4, 2, 5, causal=True).stream(), RuntimeError, "inference mode"),
+        (lambda: ln.ModelStream(ln.Dense(2, 2)), TypeError, "model: expected a Sequential"),
+        (lambda: ln.ModelStream(ln.Sequential(ln.Dense(2, 2))), RuntimeError, "inference mode"),
+        (lambda: ln.ModelStream(ln.Sequential(ln.LastStep()).eval()), TypeError, "got LastStep at 0"),
+    ],
+)
+def test_errors_name_the_argument(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
