@@ -5,17 +5,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.papers import modern
+from benchmarks.papers import forgetting, later, modern
 from benchmarks.provenance import provenance
 from lstm_numba.teaching.rerun_1997 import ROWS, run_trial
 
 #: Everything that can be run: row name to a function of the seed.
-RUNNABLE = {name: row for name, row in ROWS.items() if row.run is not None and not row.trials_of} | modern.ROWS
+OTHERS = modern.ROWS | forgetting.ROWS | later.ROWS
+RUNNABLE = {name: row for name, row in ROWS.items() if row.run is not None and not row.trials_of} | OTHERS
 
 
 def trial(name: str, seed: int) -> dict:
     """Run one trial of any row."""
-    return run_trial(name, seed) if name in ROWS else modern.run_trial(name, seed)
+    return run_trial(name, seed) if name in ROWS else OTHERS[name].run(seed)
 
 
 class Store:
