@@ -1,12 +1,15 @@
 """The rows after 1997: every one runs, with a tiny budget, and measures what it says."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from benchmarks.papers import __main__ as command_line
 from benchmarks.papers import forgetting, later, study
 from lstm_numba import tasks
+from lstm_numba.teaching import rerun_1997 as rerun
 
 
 @pytest.mark.parametrize("name", [name for name in later.ROWS if not name.endswith(("0", "0-chrono"))])
@@ -126,3 +129,19 @@ def test_targets_of_an_answer_at_the_end():
     assert t.tolist() == [23] * 4
     assert b.tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(target, batch.y)
+
+
+def test_dask_runs_the_trials_that_this_process_would_run(tmp_path):
+    """The flag --dask, on a cluster of threads in this process."""
+    distributed = pytest.importorskip("distributed", reason="it is in requirements.txt, not in the package's own needs")
+    out = tmp_path / "cluster.json"
+    arguments = ["run", "hs97-3a-guess", "--trials", "2", "--seed", "3", "--out", str(out)]
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        command_line.main([*arguments, "--dask", cluster.scheduler_address])
+    trials = json.loads(out.read_text())["rows"]["hs97-3a-guess"]
+    assert [trial["seed"] for trial in trials] == [3, 4]
+    for trial in trials:
+        here = rerun.run_trial("hs97-3a-guess", trial["seed"])
+        assert {**here, "seconds": 0} == {**trial, "seconds": 0}

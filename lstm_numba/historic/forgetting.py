@@ -146,7 +146,7 @@ def _clear(a):
 
 @kernel()
 def workspace(W, V):
-    """Arrays of a run: cells' outputs now and before, pre-activations, cells, traces, their changes, answer, scratch."""
+    """Arrays of a run: outputs of the cells now and before, z, cells, traces, their changes, answer, scratch."""
     return (
         np.zeros(LANES),
         np.zeros(LANES),
@@ -194,7 +194,7 @@ def step(W, V, sizes, decay, symbol, state, learning):
             added[LANES + c] = before[c] * dsigmoid(f[c]) if has_forget_gates else 0.0
             fading[c] = fading[LANES + c] = fading[2 * LANES + c] = f[c]
         for j in range(len(D)):
-            u = y_prev[j] if j < cells else (1.0 if j == cells or j == here else 0.0)
+            u = y_prev[j] if j < cells else (1.0 if j in (cells, here) else 0.0)
             for lane in range(D.shape[1]):
                 D[j, lane] = fading[lane] * D[j, lane] + u * added[lane]
 
@@ -229,7 +229,7 @@ def gradient(V, sizes, symbol, state, target, rate, dW, dV):
         eo[c // per_block] += rate * to_gate
         es[c] = rate * to_state
     for j in range(len(D)):
-        u = y_prev[j] if j < cells else (1.0 if j == cells or j == here else 0.0)
+        u = y_prev[j] if j < cells else (1.0 if j in (cells, here) else 0.0)
         if u != 0.0:
             for b in range(blocks):
                 dW[j, blocks + b] += eo[b] * u
@@ -261,10 +261,10 @@ def _next(rng, grammar, place):
 
 @_inline
 def _right(answer, legal):
+    worst = 0.0
     for k in range(len(answer)):
-        if abs(legal[k] - answer[k]) >= TOLERANCE:
-            return False
-    return True
+        worst = max(worst, abs(legal[k] - answer[k]))
+    return worst < TOLERANCE
 
 
 @kernel()
