@@ -10,6 +10,7 @@ from benchmarks.papers import __main__ as command_line
 from benchmarks.papers import forgetting, later, study
 from lstm_numba import tasks
 from lstm_numba.teaching import rerun_1997 as rerun
+from lstm_numba.teaching.after_1997 import WATCHED, outcome
 
 
 @pytest.mark.parametrize("name", [name for name in later.ROWS if not name.endswith(("0", "0-chrono"))])
@@ -107,19 +108,24 @@ def test_a_row_of_2000_runs_and_repeats_itself():
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
     assert first["after"] is None
     assert first["seen"] == 200
-    assert len(first["states"]) == len(forgetting.WATCHED)
-    assert forgetting.outcome(first) == "rest"
-    assert forgetting.outcome(first | {"best": 1001.0}) == "good"
-    assert forgetting.outcome(first | {"after": 100}) == "perfect"
+    assert len(first["states"]) == len(WATCHED)
+    assert outcome(first) == "rest"
+    assert outcome(first | {"best": 1001.0}) == "good"
+    assert outcome(first | {"after": 100}) == "perfect"
 
 
 def test_the_command_line_runs_the_new_rows(tmp_path, monkeypatch):
     tiny = replace(later.ROWS["counting-ab"], cap=64, check_every=1)
     monkeypatch.setitem(study.OTHERS, "counting-ab", tiny)
-    store = study.Store(tmp_path / "later.json", "test", 0)
+    store = study.Store(tmp_path / "later.json", "test", 0, ["counting-ab", "copy-100", "hs97-6a"])
     for result in study.run_all([("counting-ab", 0)], 1, None):
         store.add(result)
-    assert store.assemble()["rows"]["counting-ab"][0]["seen"] == 64
+    result = store.assemble()
+    assert result["rows"]["counting-ab"][0]["seen"] == 64
+    assert list(result["about"]) == ["counting-ab", "copy-100"]  # what has not run is described too
+    assert result["about"]["copy-100"]["baseline"] == later.ROWS["copy-100"].baseline
+    assert "about" not in study.Store(tmp_path / "1997.json", "test", 0, ["hs97-6a"]).assemble()
+    assert command_line.rows_starting_with("gers-,copy-100") == [*forgetting.ROWS, "copy-100", "copy-100-chrono"]
     assert set(later.ROWS) | set(forgetting.ROWS) <= set(study.RUNNABLE)
 
 

@@ -20,6 +20,11 @@ def list_rows() -> None:
         print(f"{name:24} {what}{extra}; published {row.published or 'nothing'}; {runs}")
 
 
+def rows_starting_with(starts: str) -> list[str]:
+    """Names of rows that start with one of several words, separated by commas."""
+    return [name for name in RUNNABLE if name.startswith(tuple(starts.split(",")))]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.papers", description=__doc__)
@@ -44,9 +49,9 @@ def main(arguments: list[str] | None = None) -> None:
         list_rows()
         return
     command = "python -m benchmarks.papers " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    store = Store(options.out, command, options.seed)
+    chosen = [options.row] if options.command == "run" else rows_starting_with(options.rows)
+    store = Store(options.out, command, options.seed, chosen)
     if options.command == "study":
-        chosen = [name for name in RUNNABLE if name.startswith(tuple(options.rows.split(",")))]
         study(store, chosen, options.minutes, options.jobs, options.seed, options.trials)
     else:
         seeds = store.missing(options.row, range(options.seed, options.seed + options.trials))

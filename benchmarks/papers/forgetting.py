@@ -15,10 +15,10 @@ from lstm_numba.historic import forgetting
 from lstm_numba.historic.forgetting import ForgettingArchitecture, ForgettingNetwork
 from lstm_numba.historic.random_numbers import seeded
 from lstm_numba.tasks.reber import grammar_tables
+from lstm_numba.teaching.after_1997 import WATCHED
 
 LONGEST = 100_000  # symbols of a stream; 10^6 in the paper
-CHECK_EVERY, TEST_STREAMS, GOOD = 100, 10, 1000
-WATCHED = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # symbols after which the states are noted
+CHECK_EVERY, TEST_STREAMS = 100, 10
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,6 @@ class ContinualRow:
             "forget": [round(float(share), 4) for share in np.quantile(forgets, [0.0, 0.05, 0.5, 0.95, 1.0])],
             "seconds": round(time.process_time() - start, 3),
         }
-
-
-def outcome(trial: dict[str, Any]) -> str:
-    """Sort a trial as the paper does: perfect, good (more than 1000 symbols right in the mean), or rest."""
-    if trial["after"] is not None:
-        return "perfect"
-    return "good" if trial["best"] > GOOD else "rest"
 
 
 _LIST = [
