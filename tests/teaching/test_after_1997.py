@@ -116,7 +116,7 @@ def test_what_lies_beyond_training_is_told():
     del digits["accepted_up_to"]
     result = {"about": ABOUT, "rows": {"parity-longer": [lengths], "counting-ab": counts, "digits-rows": [digits]}}
     beyond = {line[0]: line[5] for line in after.test_rows(result, "parity-longer", "counting-ab", "digits-rows")}
-    assert list(beyond.values()) == ["100% at 40, 75% at 400", "n up to 20 [10 to 30]", "93.0% of new images"]
+    assert list(beyond.values()) == ["100% at 40, 75% at 400", "n up to 20 [10 to 30]", "-", "93.0% of new images"]
 
 
 def test_figures_show_the_trials_and_say_so(result):
