@@ -191,7 +191,7 @@ def _copy_rows() -> list[LaterRow]:
                     reading="Arjovsky et al. (2016), 40 units"
                     + ("; start of Tallec and Ollivier (2018)" if chrono_start else ""),
                     deviations=(
-                        "Adam, rate 0.005, and a gradient norm of at most 1 in place of RMSProp, 0.001 and entries of at most 1",
+                        "Adam, rate 0.005, gradient norm at most 1, in place of RMSProp, rate 0.001, entries at most 1",
                         f"{cap // 20:,} updates instead of 20,000",
                         "fresh sequences instead of a fixed training set of 10^5",
                     ),
