@@ -19,12 +19,14 @@ __all__ = [
     "claims",
     "continual_rows",
     "copy_figure",
+    "counted",
     "judge",
     "judge_continual",
     "outcome",
     "show_claims",
     "show_continual",
     "show_tests",
+    "smallest_loss",
     "state_figure",
     "states",
     "test_rows",
@@ -414,6 +416,66 @@ def copy_figure(result: Result) -> tuple["Figure", str]:
         "Three panels, lags 100, 200 and 500 of copy memory: test loss as a share of the loss of an answer without "
         f"memory, against updates, on a logarithmic axis. {told}"
     )
+
+
+def smallest_loss(result: Result, name: str) -> str:
+    """Put the smallest test loss of a row into words.
+
+    Parameters
+    ----------
+    result : dict
+        Stored file.
+    name : str
+        A row with a trivial loss.
+
+    Returns
+    -------
+    str
+        Median over trials, as a share of the trivial loss, with the number of trials.
+
+    Examples
+    --------
+    >>> from lstm_numba.teaching.after_1997 import smallest_loss
+    >>> result = {"rows": {"copy-100": [{"best_loss": 0.1}]}, "about": {"copy-100": {"baseline": 0.2}}}
+    >>> smallest_loss(result, "copy-100"), smallest_loss(result, "copy-200")
+    ('0.50 (1 run)', 'not run yet')
+    """
+    trials = _trials(result, name)
+    if not trials:
+        return "not run yet"
+    runs = "1 run" if len(trials) == 1 else f"{len(trials)} runs"
+    return f"{_best(trials) / result['about'][name]['baseline']:.2f} ({runs})"
+
+
+def counted(result: Result) -> dict[str, int]:
+    """Count rows by how far they have got.
+
+    Parameters
+    ----------
+    result : dict
+        Stored file.
+
+    Returns
+    -------
+    dict
+        ``"complete"``, ``"judged"`` (five trials or more, not complete), ``"started"`` and ``"not run"``.
+
+    Examples
+    --------
+    >>> from lstm_numba.teaching.after_1997 import counted
+    >>> counted({"rows": {"a": [{}]}, "about": {"a": {"trials": 1}, "b": {"trials": 5}}})
+    {'complete': 1, 'judged': 0, 'started': 0, 'not run': 1}
+    """
+    counts = {"complete": 0, "judged": 0, "started": 0, "not run": 0}
+    for name, about in result["about"].items():
+        n = len(_trials(result, name))
+        if n >= about["trials"]:
+            counts["complete"] += 1
+        elif n >= FEWEST_TRIALS:
+            counts["judged"] += 1
+        else:
+            counts["started" if n else "not run"] += 1
+    return counts
 
 
 # ---------------------------------------------------------------- claims

@@ -119,6 +119,14 @@ def test_what_lies_beyond_training_is_told():
     assert list(beyond.values()) == ["100% at 40, 75% at 400", "n up to 20 [10 to 30]", "-", "93.0% of new images"]
 
 
+def test_what_is_missing_is_counted_and_told(result):
+    counts = after.counted(result)
+    assert sum(counts.values()) == len(ABOUT)
+    assert counts == {"complete": 5, "judged": 2, "started": 1, "not run": len(ABOUT) - 8}
+    assert after.smallest_loss(result, "copy-100") == "0.50 (5 runs)"
+    assert after.smallest_loss(result, "adding-100") == "not run yet"
+
+
 def test_figures_show_the_trials_and_say_so(result):
     fig, alt = after.state_figure(result)
     assert "cell of 1997 500.0, with forget gates 5.0" in alt
