@@ -20,6 +20,11 @@ def list_rows() -> None:
         print(f"{name:24} {what}{extra}; published {row.published or 'nothing'}; {runs}")
 
 
+def rows_starting_with(starts: str) -> list[str]:
+    """Names of rows that start with one of several words, separated by commas."""
+    return [name for name in RUNNABLE if name.startswith(tuple(starts.split(",")))]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.papers", description=__doc__)
@@ -30,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     one.add_argument("--trials", type=int, default=10)
     one.add_argument("--dask", metavar="ADDRESS", help="spread the trials over a Dask cluster")
     every = commands.add_parser("study", help="run all rows, cheap ones first")
-    every.add_argument("--rows", default="", metavar="START", help="only rows whose name starts with this")
+    every.add_argument("--rows", default="", metavar="START,...", help="only rows whose name starts so")
     every.add_argument("--trials", type=int, metavar="N", help="at most N trials a row; default: as many as the paper")
     every.add_argument("--minutes", type=float, default=60.0, help="start no trial after this time")
     for command, out in ((one, None), (every, OUT)):
@@ -44,9 +49,9 @@ def main(arguments: list[str] | None = None) -> None:
         list_rows()
         return
     command = "python -m benchmarks.papers " + " ".join(sys.argv[1:] if arguments is None else arguments)
-    store = Store(options.out, command, options.seed)
+    chosen = [options.row] if options.command == "run" else rows_starting_with(options.rows)
+    store = Store(options.out, command, options.seed, chosen)
     if options.command == "study":
-        chosen = [name for name in RUNNABLE if name.startswith(options.rows)]
         study(store, chosen, options.minutes, options.jobs, options.seed, options.trials)
     else:
         seeds = store.missing(options.row, range(options.seed, options.seed + options.trials))

@@ -69,7 +69,7 @@ def run_trial(name: str, seed: int) -> dict[str, Any]:
         z = dense(y[t, b])
         target = batch.y if at_end else batch.y[t, b]
         if target.dtype.kind == "f":
-            loss, dz = _bernoulli(z, target) if "reber" in name or "count" in name else ln.mse_loss(z, target)
+            loss, dz = _bernoulli(z, target) if "reber" in name else ln.mse_loss(z, target)
         else:
             loss, dz = ln.cross_entropy_loss(z, target)
         for layer in (lstm, dense):
@@ -232,28 +232,6 @@ _LIST = [
         needed=0.95,
         cap=40_000,
         reading="modern LSTM; Gers et al. (2000) train online with a truncated gradient",
-    ),
-    ModernRow(
-        "counting",
-        "a^n b^n, n up to 10",
-        tasks.counting,
-        lambda z, batch: tasks.counting_solved(_sigmoid(z), batch),
-        4,
-        4,
-        hidden=8,
-        rate=1e-2,
-        cap=60_000,
-        cost=5,
-    ),
-    ModernRow(
-        "parity-40",
-        "Parity, lengths 3 to 40, error at every step",
-        lambda rng, B: tasks.parity(rng, B, 40, shortest=3, every_step=True),
-        tasks.parity_solved,
-        1,
-        2,
-        cap=100_000,
-        cost=15,
     ),
 ]
 for _row in [row for row in _LIST if row.name in ("modern-6a", "modern-3a")]:

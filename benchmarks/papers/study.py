@@ -2,20 +2,35 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from benchmarks.papers import modern
+from benchmarks.papers import forgetting, later, modern
 from benchmarks.provenance import provenance
 from lstm_numba.teaching.rerun_1997 import ROWS, run_trial
 
 #: Everything that can be run: row name to a function of the seed.
-RUNNABLE = {name: row for name, row in ROWS.items() if row.run is not None and not row.trials_of} | modern.ROWS
+OTHERS = modern.ROWS | forgetting.ROWS | later.ROWS
+RUNNABLE = {name: row for name, row in ROWS.items() if row.run is not None and not row.trials_of} | OTHERS
 
 
 def trial(name: str, seed: int) -> dict:
     """Run one trial of any row."""
-    return run_trial(name, seed) if name in ROWS else modern.run_trial(name, seed)
+    return run_trial(name, seed) if name in ROWS else OTHERS[name].run(seed)
+
+
+def describe(row: Any) -> dict:
+    """Say in plain values what a row runs: its label, source, published values, budget and deviations."""
+    return {
+        "label": row.label,
+        "reading": row.reading,
+        "published": row.published,
+        "trials": row.trials,
+        "cap": row.cap,
+        "baseline": getattr(row, "baseline", None),
+        "deviations": list(getattr(row, "deviations", ())),
+    }
 
 
 class Store:
@@ -27,10 +42,14 @@ class Store:
         The assembled JSON file; the lines lie beside it, with the suffix ``.jsonl``.
     command, seed
         What to write into the provenance.
+    chosen
+        Rows that are asked for: those whose description is no part of the package are described in the file, also
+        if they have no trials yet.
     """
 
-    def __init__(self, out: Path, command: str, seed: int) -> None:
+    def __init__(self, out: Path, command: str, seed: int, chosen: Iterable[str] = ()) -> None:
         self.out, self.lines = out, out.with_suffix(".jsonl")
+        self.about = {name: describe(OTHERS[name]) for name in chosen if name in OTHERS}
         self.source = provenance(seed) | {"command": command}
         self.rows: dict[str, list[dict]] = {}
         if self.lines.is_file():
@@ -58,7 +77,7 @@ class Store:
     def assemble(self) -> dict:
         """Write all trials, ordered by seed, into one JSON file."""
         rows = {name: sorted(trials, key=lambda trial: trial["seed"]) for name, trials in sorted(self.rows.items())}
-        result = {"provenance": self.source, "rows": rows}
+        result = {"provenance": self.source, "rows": rows} | ({"about": self.about} if self.about else {})
         temporary = self.out.with_suffix(".tmp")
         temporary.write_text(json.dumps(result, indent=None) + "\n", encoding="utf-8")
         temporary.replace(self.out)

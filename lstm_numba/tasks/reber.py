@@ -33,8 +33,29 @@ def _embedded_grammar() -> dict[int, tuple[tuple[str, int], ...]]:
 EMBEDDED_GRAMMAR = _embedded_grammar()
 
 
-def _tables(grammar: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Next state (S, 2), symbol (S, 2) and legal symbols (S, 7); a state with one way out has it twice."""
+def grammar_tables(grammar: dict = EMBEDDED_GRAMMAR) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Write an automaton as arrays, for a loop that draws symbol after symbol.
+
+    Parameters
+    ----------
+    grammar : dict
+        State to ways out; the embedded grammar by default.
+
+    Returns
+    -------
+    target : ndarray (S, 2) of int
+        Next state; S is the end. A state with one way out has it twice.
+    symbol : ndarray (S, 2) of int
+        The symbol on that way.
+    legal : ndarray (S, 7) of bool
+        Symbols that may come in a state.
+
+    Examples
+    --------
+    >>> from lstm_numba.tasks.reber import grammar_tables
+    >>> [table.shape for table in grammar_tables()]
+    [(19, 2), (19, 2), (19, 7)]
+    """
     ways = [grammar[state] for state in range(len(grammar))]
     target = np.array([[options[0][1], options[-1][1]] for options in ways])
     symbol = np.array([[SYMBOLS.index(options[0][0]), SYMBOLS.index(options[-1][0])] for options in ways])
@@ -148,7 +169,7 @@ def continual_reber(rng: np.random.Generator, B: int, T: int, *, dtype: str | np
     """
     check_generator(rng)
     B, T = check_at_least("B", B, 1), check_at_least("T", T, 1)
-    target, symbol, legal = _tables(EMBEDDED_GRAMMAR)
+    target, symbol, legal = grammar_tables()
     symbols = np.empty((T, B), np.int64)
     y = np.empty((T, B, len(SYMBOLS)), dtype)
     state, b = np.zeros(B, np.int64), np.arange(B)
@@ -180,7 +201,7 @@ def reber_baseline_loss(*, continual: bool = False) -> float:
     >>> round(tasks.reber_baseline_loss(), 3)
     0.169
     """
-    target, _, legal = _tables(EMBEDDED_GRAMMAR)
+    target, _, legal = grammar_tables()
     states = len(target)
     step = np.zeros((states, states))
     for state, ways in enumerate(target):
@@ -256,7 +277,7 @@ def continual_reber_run(prediction: np.ndarray, batch: Batch, tolerance: float =
 
 def _walk(rng: np.random.Generator, B: int, grammar: dict) -> tuple[np.ndarray, np.ndarray]:
     """Symbols (T, B), -1 after the end, and which symbols were legal at each step (T, B, 7)."""
-    target, symbol, legal = _tables(grammar)
+    target, symbol, legal = grammar_tables(grammar)
     end = len(target)
     target, symbol = np.vstack([target, [end, end]]), np.vstack([symbol, [-1, -1]])
     legal = np.vstack([legal, np.zeros((1, len(SYMBOLS)), bool)])
