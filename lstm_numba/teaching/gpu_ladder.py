@@ -6,11 +6,14 @@ really took, once somebody has measured it.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 from numba import cuda, float32
@@ -19,6 +22,8 @@ from lstm_numba.cells import lstm_step
 from lstm_numba.gpu.binding import Kernel
 from lstm_numba.gpu.kernels import grid, slices, steps
 from lstm_numba.reference.lstm import lstm_backward, lstm_forward
+from lstm_numba.teaching.display import show
+from lstm_numba.teaching.tables import table
 from lstm_numba.teaching.threads import Trace, run_threads
 
 __all__ = [
@@ -33,7 +38,11 @@ __all__ = [
     "naive_gates",
     "naive_product",
     "problem",
+    "show_device_times",
+    "stored_result",
 ]
+
+_RESULTS = "https://raw.githubusercontent.com/lstm-numba/lstm_numba/main/benchmarks/results"
 
 THREADS = 64  # per block of the naive kernels
 
@@ -181,7 +190,7 @@ def _persistent(make: Callable[[int], tuple[Kernel, int]]) -> Callable[..., Ladd
         kernel, blocks = make(H)
         groups = -(-B // kernel.rows)
         arrays = (_poison(T + 1, B, H), _poison(T + 1, B, H), _poison(T, B, H, 4), _poison(B, H))
-        arguments = [p.gx, p.R, p.h0, p.c0, np.full(B, T, np.int32), *arrays]
+        arguments: list[Any] = [p.gx, p.R, p.h0, p.c0, np.full(B, T, np.int32), *arrays]
         if kernel.cooperative:
             arguments += [np.zeros(groups * grid.COUNTER_PITCH, np.uint32), T, B, 0, 0, 1]
         else:
@@ -258,7 +267,7 @@ def climb_back(
     kernel, blocks = kernels[rung]
     groups = -(-B // kernel.rows)
     nothing = np.zeros((B, H), np.float32)
-    arguments = [forward.saved, forward.cs, problem.R, problem.dy, nothing, nothing, np.full(B, T, np.int32)]
+    arguments: list[Any] = [forward.saved, forward.cs, problem.R, problem.dy, nothing, nothing, np.full(B, T, np.int32)]
     arguments += [_poison(T, B, H, 4), _poison(B, H), _poison(B, H)]
     if kernel.cooperative:
         arguments += [np.zeros(groups * grid.COUNTER_PITCH, np.uint32), T, B, 0, 0]
@@ -272,12 +281,28 @@ def climb_back(
 # ---------------------------------------------------------------- what a step would take
 
 
+_MEANING = {
+    "launch": ("start of a kernel from Python", "µs", "estimate"),
+    "l2": ("reading from the L2 cache", "TB/s", "estimate"),
+    "l2_latency": ("the first number from L2", "µs", "estimate"),
+    "block_barrier": ("barrier of a block", "µs", "estimate"),
+    "cluster_barrier": ("barrier of a cluster, with its message", "µs", "estimate"),
+    "grid_barrier": ("counter in global memory", "µs", "estimate"),
+    "multiprocessors": ("multiprocessors of an H100", "", "data sheet"),
+    "clock": ("clock", "GHz", "estimate"),
+    "multiply_adds": ("float32 multiply-adds of a multiprocessor", "per cycle", "data sheet"),
+    "shared": ("shared memory of a multiprocessor", "bytes per cycle", "data sheet"),
+    "product_latency": ("one tensor-core product after another", "cycles", "estimate"),
+    "cell_latency": ("the gates of a cell, one after another", "cycles", "estimate"),
+}
+
+
 @dataclass(frozen=True)
 class StepModel:
     """Microseconds per forward step, from a handful of constants.
 
-    The constants are for an H100. Those marked *estimate* were not measured by this project; change them and see what
-    follows: ``StepModel(launch=2.0)``.
+    The constants are for an H100; :meth:`assumptions` says what they are. None was measured by this project.
+    Change them and see what follows: ``StepModel(launch=2.0)``.
 
     Examples
     --------
@@ -287,18 +312,18 @@ class StepModel:
     True
     """
 
-    launch: float = field(default=5.0, metadata={"unit": "µs", "what": "start of a kernel from Python", "from": "estimate"})  # fmt: skip
-    l2: float = field(default=5.5, metadata={"unit": "TB/s", "what": "reading from the L2 cache", "from": "estimate"})
-    l2_latency: float = field(default=0.25, metadata={"unit": "µs", "what": "the first number from L2", "from": "estimate"})  # fmt: skip
-    block_barrier: float = field(default=0.03, metadata={"unit": "µs", "what": "barrier of a block", "from": "estimate"})  # fmt: skip
-    cluster_barrier: float = field(default=0.3, metadata={"unit": "µs", "what": "barrier of a cluster, with the message", "from": "estimate"})  # fmt: skip
-    grid_barrier: float = field(default=0.9, metadata={"unit": "µs", "what": "counter in global memory", "from": "estimate"})  # fmt: skip
-    multiprocessors: float = field(default=132, metadata={"unit": "", "what": "multiprocessors", "from": "data sheet"})
-    clock: float = field(default=1.75, metadata={"unit": "GHz", "what": "clock", "from": "data sheet"})
-    multiply_adds: float = field(default=128, metadata={"unit": "per cycle", "what": "float32 multiply-adds of a multiprocessor", "from": "data sheet"})  # fmt: skip
-    shared: float = field(default=128, metadata={"unit": "bytes per cycle", "what": "shared memory of a multiprocessor", "from": "data sheet"})  # fmt: skip
-    product_latency: float = field(default=25, metadata={"unit": "cycles", "what": "one tensor-core product after another", "from": "estimate"})  # fmt: skip
-    cell_latency: float = field(default=250, metadata={"unit": "cycles", "what": "the gates of a cell, one after another", "from": "estimate"})  # fmt: skip
+    launch: float = 5.0
+    l2: float = 5.5
+    l2_latency: float = 0.25
+    block_barrier: float = 0.03
+    cluster_barrier: float = 0.3
+    grid_barrier: float = 0.9
+    multiprocessors: int = 132
+    clock: float = 1.75
+    multiply_adds: float = 128
+    shared: float = 128
+    product_latency: float = 25
+    cell_latency: float = 250
 
     def parts(self, rung: str, H: int, B: int, precision: str = "float32") -> dict[str, float]:
         """Return what a step consists of, in microseconds; the parts wait for each other, so they add up."""
@@ -322,7 +347,8 @@ class StepModel:
         warps = H // blocks // 4 * split
         own_h = warps * 8 * (H // split) * 4 / self.shared * cycle  # every warp reads its part of h of eight sequences
         products = (3 if precision == "float32" else 1) * H // split // 8
-        turns = -(-(-(-B // 8)) // max(1, int(self.multiprocessors) // blocks))  # slices that have to queue
+        slices_of_eight, at_once = math.ceil(B / 8), max(1, self.multiprocessors // blocks)
+        turns = math.ceil(slices_of_eight / at_once)  # the others have to queue
         message = self.l2_latency + 4 * 8 * H * blocks / (self.l2 * 1e6) if rung == "grid" else 0.0
         return {
             "launch": 0.0,
@@ -339,28 +365,38 @@ class StepModel:
     def assumptions(self) -> list[tuple[str, str, str]]:
         """Return what each constant is, its value, and where it comes from."""
         return [
-            (part.metadata["what"], f"{getattr(self, part.name):g} {part.metadata['unit']}".strip(), part.metadata["from"])
-            for part in fields(self)
-        ]  # fmt: skip
+            (what, f"{getattr(self, name):g} {unit}".strip(), source) for name, (what, unit, source) in _MEANING.items()
+        ]
 
 
 # ---------------------------------------------------------------- what a step took
 
 
+def stored_result(name: str, folder: Path | str) -> dict[str, Any] | None:
+    """Return a stored result, or None: from a folder or, where the folder is missing (on Colab), from GitHub."""
+    if Path(folder).is_dir():
+        path = Path(folder) / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    try:
+        with urlopen(f"{_RESULTS}/{name}", timeout=30) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        if error.code == 404:
+            return None
+        raise
+
+
 def device_times(folder: Path | str) -> dict[str, Any] | None:
-    """Return the result of ``make bench-gpu`` from a folder, or None where nobody has measured yet.
+    """Return the result of ``make bench-gpu``, or None where nobody has measured yet.
 
     Raises
     ------
     ValueError
-        If there is a file without a device's name or without rows: it must not pass for a measurement.
+        If there is a result without a device's name or without rows: it must not pass for a measurement.
     """
-    path = Path(folder) / "cuda.json"
-    if not path.is_file():
-        return None
-    result = json.loads(path.read_text(encoding="utf-8"))
-    if not result.get("rows") or not result.get("provenance", {}).get("gpu"):
-        raise ValueError(f"{path.name}: expected rows and the name of the GPU in its provenance")
+    result = stored_result("cuda.json", folder)
+    if result is not None and not (result.get("rows") and result.get("provenance", {}).get("gpu")):
+        raise ValueError("cuda.json: expected rows, and the name of the GPU in its provenance")
     return result
 
 
@@ -373,3 +409,26 @@ def device_rows(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         shape = f"H={row['H']}, B={row['B']}, T={row['T']}"
         rows.append([shape, row["family"], *("–" if t is None else f"{t / row['T']:.2f}" for t in taken)])
     return ["shape", "family", *names], rows
+
+
+def show_device_times(result: dict[str, Any] | None) -> None:
+    """Show the measured times as a sentence and a table, or say that there are none."""
+    if result is None:
+        text = (
+            "**Not measured yet.** The kernels of this page compile for an H100 and give the right numbers on the "
+            "emulator, but no time from a GPU is stored. `make bench-gpu` on a machine with an NVIDIA GPU takes about "
+            "eight minutes and writes `benchmarks/results/cuda.json`; with that file, a table stands here instead."
+        )
+        show({"text/markdown": text, "text/plain": text})
+        return
+    source = result["provenance"]
+    text = (
+        f"Measured on **{source['gpu']}**, {source['date'][:10]}, commit {source['commit'][:12]}: microseconds per "
+        "step of the forward pass, whole calls with everything around the recurrence, medians."
+    )
+    left_out = len(result.get("failed", [])), len(result.get("not_reached", []))
+    if any(left_out):
+        text += f" Shapes that failed: {left_out[0]}; not reached in the time given: {left_out[1]}."
+    show({"text/markdown": text, "text/plain": text})
+    header, rows = device_rows(result)
+    table(rows, header=header, label="Measured microseconds per step")

@@ -17,7 +17,7 @@ class Touch(NamedTuple):
     """One access to an array in global memory."""
 
     thread: int  # number over the whole grid
-    index: tuple[int, ...]
+    place: tuple[int, ...]
     write: bool
 
 
@@ -63,14 +63,14 @@ class Trace:
         counts = np.zeros(self.arrays[name].shape, int)
         for touch in self.touches[name]:
             if touch.write == write and thread in (None, touch.thread):
-                counts[touch.index] += 1
+                counts[touch.place] += 1
         return counts
 
     def _last(self, name: str, write: bool) -> np.ndarray:
         owners = np.full(self.arrays[name].shape, -1)
         for touch in self.touches[name]:
             if touch.write == write:
-                owners[touch.index] = touch.thread
+                owners[touch.place] = touch.thread
         return owners
 
 

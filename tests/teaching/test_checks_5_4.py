@@ -179,7 +179,7 @@ WRONG = [
     (checks.check_lane, lambda row, column: (4 * row + column % 4, row // 8 + 2 * (column // 4)), "row % 8"),
     (checks.check_lane, lambda row, column: (8 * (row % 8) + column, 0), "Only four lanes"),
     (checks.check_lane, lambda row, column: (row % 8 + 8 * (column % 4), 0), "not rows"),
-    (checks.check_lane, lambda row, column: (4 * (row % 8) + column % 4, 2 * (row // 8) + column // 4), "eight rows down"),
+    (checks.check_lane, lambda row, column: (lane(row, column)[0], 2 * (row // 8) + column // 4), "eight rows down"),
     (checks.check_lane, lambda row, column: 4 * (row % 8) + column % 4, "pair"),
     (checks.check_one_barrier, one_buffer, "two buffers that take turns"),
     (checks.check_one_barrier, two_barriers, "one before the loop"),

@@ -26,7 +26,7 @@ def check_blocks_needed(check: Check, blocks_needed: Callable) -> None:
                 Mistake(np.ceil(exact / 4), "R has four gates: 4 H rows, not H."),
                 Mistake(np.floor(exact), "Rounded down, some weights have no place."),
                 Mistake(exact, "A number of blocks is whole: round up."),
-                Mistake(np.ceil(4 * exact), "A register holds four bytes, which is one float32: do not count bytes twice."),
+                Mistake(np.ceil(4 * exact), "A register holds one float32: do not count bytes twice."),
                 Mistake(np.ceil(exact * share), "Only a share of the registers is free for weights."),
             ],
             hint="R has 4 H * H numbers, a block has 65536 * share registers for them; round up.",
@@ -172,8 +172,8 @@ def check_messages(check: Check, messages: Callable) -> None:
                     Mistake(right * blocks / (blocks - 1), "A block sends nothing to itself: blocks - 1 receivers."),
                     Mistake(right / (blocks - 1), "That is one receiver: there are blocks - 1."),
                     Mistake(right * blocks, "Each block owns only H / blocks units."),
-                    Mistake(4 * right if name == "scatter" else right / 4, "The gates are four numbers per unit, dh is one."),
+                    Mistake(4 * right if name == "scatter" else right / 4, "dz is four numbers per unit, dh one."),
                 ],
-                hint="Scatter: a block sends H / blocks numbers per sequence to each other block. Gather: its 4 H / blocks"
-                " numbers of dz per sequence to each other block. Add up over all blocks.",
-            )  # fmt: skip
+                hint="Scatter: a block sends H / blocks numbers per sequence to each other block. Gather: its "
+                "4 H / blocks numbers of dz per sequence to each other block. Add up over all blocks.",
+            )
