@@ -5,10 +5,11 @@ which problems it is used and why. There is no silent fallback: a backend that c
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lstm_numba.contract import CELLS
 
@@ -129,6 +130,18 @@ def choose(backend: str, problem: Problem) -> Route:
 def load(route: Route) -> ModuleType:
     """Import the module behind a route; kernels are imported when they are first needed."""
     return import_module(route.module)
+
+
+def lies_on_device(backend: str, array: Any) -> bool:
+    """Whether an array is in a GPU's memory and the backend can leave it there."""
+    if backend != "cuda" or isinstance(array, (list, tuple)) or type(array).__module__ == "numpy":
+        return False
+    return import_module("lstm_numba.gpu.arrays").is_on_device(array)
+
+
+def device_work(example: Any) -> AbstractContextManager:
+    """Return what layers need to work on arrays of the device; see :mod:`lstm_numba.gpu.arrays`."""
+    return import_module("lstm_numba.gpu.arrays").device_work(example)
 
 
 def load_estimate(route: Route) -> ModuleType | None:

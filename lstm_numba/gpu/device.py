@@ -4,10 +4,12 @@ Everything above this module allocates, copies and launches through a :class:`De
 emulator too. What is missing for a GPU is found out here, once, and said in one message.
 """
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,6 +45,9 @@ class Device(Protocol):
     def launch(self, kernel: Kernel, blocks: int, *arguments: Any) -> None:
         """Start a kernel; array results are there when a later launch or download needs them."""
 
+    def on_stream(self, pointer: int | None) -> AbstractContextManager:
+        """Do everything on a given stream in a ``with`` block; None for the default stream."""
+
 
 def _typed(kernel: Kernel, arguments: tuple) -> list:
     numbers = {"i": np.int32, "l": np.int64}
@@ -72,6 +77,7 @@ class EmulatedDevice:
 
         self.chip = chip
         self.launches: list[str] = []
+        self.streams: list[int | None] = []  # of the blocks entered
         self._everything = everything
         self._emulator = Emulator(seed=seed)
 
@@ -85,8 +91,8 @@ class EmulatedDevice:
         return np.zeros(shape, dtype)
 
     def upload(self, array: Any) -> np.ndarray:
-        """Return a copy."""
-        return np.array(array, order="C")
+        """Return a copy; of an array "on the device", whose address is one of this process, a view."""
+        return _view(array) if is_on_device(array) else np.array(array, order="C")
 
     def download(self, array: Any) -> np.ndarray:
         """Return a copy."""
@@ -100,9 +106,24 @@ class EmulatedDevice:
         else:
             self._emulator.launch(kernel, blocks, kernel.threads, tuple(_typed(kernel, arguments)))
 
+    @contextmanager
+    def on_stream(self, pointer: int | None) -> Iterator[None]:
+        """Only write down which stream it would be."""
+        self.streams.append(pointer)
+        yield
+
+
+def _view(array: Any) -> np.ndarray:
+    """The memory behind ``__cuda_array_interface__``, if it is host memory, as the emulator's "device memory" is."""
+    interface = array.__cuda_array_interface__
+    found = np.asarray(SimpleNamespace(__array_interface__={**interface, "version": 3}, owner=array))
+    if not found.flags.c_contiguous:
+        raise ValueError(f"array: expected a C-contiguous array on the device, got strides {found.strides}")
+    return found
+
 
 class GpuDevice:
-    """The current CUDA device, on its default stream."""
+    """The current CUDA device, on its default stream or another one."""
 
     def __init__(self) -> None:
         from numba import cuda
@@ -110,34 +131,86 @@ class GpuDevice:
         self._cuda = cuda
         current = cuda.get_current_device()
         self.chip = Chip(tuple(current.compute_capability), current.MULTIPROCESSOR_COUNT)
+        self._stream: Any = 0
+        self._pointer: int | None = None  # its address
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return uninitialised memory."""
-        return self._cuda.device_array(shape, np.dtype(dtype))
+        return self._cuda.device_array(shape, np.dtype(dtype), stream=self._stream)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return an array of zeros."""
-        return self._cuda.to_device(np.zeros(shape, dtype))
+        return self._cuda.to_device(np.zeros(shape, dtype), stream=self._stream)
 
     def upload(self, array: Any) -> Any:
         """Copy a NumPy array; take anything that is on the device already as it is."""
         if not is_on_device(array):
-            return self._cuda.to_device(np.ascontiguousarray(array))
-        by_interface = getattr(array, "__cuda_array_interface__", None) is not None
-        found = self._cuda.as_cuda_array(array) if by_interface else self._cuda.from_dlpack(array)
+            # From pageable memory, which NumPy's is, the copy has left the host when the call returns.
+            return self._cuda.to_device(np.ascontiguousarray(array), stream=self._stream)
+        if getattr(array, "__cuda_array_interface__", None) is not None:
+            # The launches go to the stream that the array's library works on: there is nothing to wait for.
+            found = self._cuda.as_cuda_array(array, sync=stream_of(array) != self._pointer)
+        else:
+            from cuda.core.utils import StridedMemoryView
+            from numba.cuda.api import from_cuda_array_interface
+
+            view = StridedMemoryView.from_dlpack(array, stream_ptr=self._pointer or 1)  # 1: the legacy default stream
+            strides = None if view.strides is None else tuple(view.dtype.itemsize * step for step in view.strides)
+            described = {"shape": tuple(view.shape), "strides": strides, "typestr": view.dtype.str,
+                         "data": (view.ptr, view.readonly), "version": 3}  # fmt: skip
+            found = from_cuda_array_interface(described, owner=view, sync=False)
         if not found.is_c_contiguous():
             raise ValueError(f"array: expected a C-contiguous array on the device, got strides {found.strides}")
         return found
 
     def download(self, array: Any) -> np.ndarray:
         """Wait for the kernels that write the array, and copy it."""
-        return array.copy_to_host()
+        copy = array.copy_to_host(stream=self._stream)
+        if self._stream:
+            self._stream.synchronize()
+        return copy
 
     def launch(self, kernel: Kernel, blocks: int, *arguments: Any) -> None:
-        """Put the kernel on the default stream."""
+        """Put the kernel on the stream."""
         from lstm_numba.gpu.compiler import dispatcher
 
-        dispatcher(kernel)[blocks, kernel.threads](*_typed(kernel, arguments))
+        dispatcher(kernel)[blocks, kernel.threads, self._stream](*_typed(kernel, arguments))
+
+    @contextmanager
+    def on_stream(self, pointer: int | None) -> Iterator[None]:
+        """Do everything on a given stream in a ``with`` block."""
+        before = self._stream, self._pointer
+        self._stream, self._pointer = self._cuda.external_stream(pointer) if pointer else 0, pointer
+        try:
+            yield
+        finally:
+            self._stream, self._pointer = before
+
+
+def stream_of(array: Any) -> int | None:
+    """Return the stream that an array's library works on now, as an address; None for the default stream.
+
+    PyTorch and CuPy have a current stream. Of other arrays, ``__cuda_array_interface__`` may name the stream that wrote
+    them last.
+    """
+    library = type(array).__module__.partition(".")[0]
+    if library == "torch":
+        pointer = sys.modules["torch"].cuda.current_stream(array.device).cuda_stream
+    elif library == "cupy":
+        pointer = sys.modules["cupy"].cuda.get_current_stream().ptr
+    else:
+        pointer = (getattr(array, "__cuda_array_interface__", None) or {}).get("stream")
+    return None if pointer in (None, 0, 1) else int(pointer)  # 1: the same by another name
+
+
+def hand_over(array: Any, example: Any) -> Any:
+    """Return a result as an array of the same library as ``example``, without a copy."""
+    library = type(example).__module__.partition(".")[0]
+    if library == "torch":
+        return sys.modules["torch"].as_tensor(array, device=example.device)
+    if library == "cupy":
+        return sys.modules["cupy"].asarray(array)
+    return array
 
 
 def is_on_device(array: Any) -> bool:

@@ -4,7 +4,8 @@ One pass is: weights to their slots, one matrix product for the input part of al
 direction, results to their places. The way back mirrors it, with two matrix products for the weight gradients.
 
 Arrays may be NumPy arrays, which are copied to the device and back, or lie on the device already
-(``__cuda_array_interface__`` or ``__dlpack__``), which is used as it is; results are then Numba device arrays.
+(``__cuda_array_interface__`` or ``__dlpack__``) and are used as they are, on the stream that their library works on;
+results are then Numba device arrays.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from lstm_numba.contract import Weights
 from lstm_numba.gpu.cells import Cell
 from lstm_numba.gpu.cells import cell as cell_named
-from lstm_numba.gpu.device import Device, current, is_on_device
+from lstm_numba.gpu.device import Device, current, is_on_device, stream_of
 from lstm_numba.gpu.kernels import dense, steps
 from lstm_numba.gpu.kernels.grid import COUNTER_PITCH
 from lstm_numba.gpu.plan import Plan, plan
@@ -108,21 +109,35 @@ def layer_forward(
     device = current()
     T, B, _ = x.shape
     D, _, H = state[0].shape
-    host = not is_on_device(x)
-    x_device = device.upload(x)
-    dtype = str(np.dtype(x_device.dtype))
+    if B == 0:
+        nothing = tuple(np.zeros(part.shape, part.dtype) for part in state)
+        return np.zeros((T, 0, D * H), state[0].dtype), nothing, (x.shape, D) if training else None
+    if is_on_device(x):
+        with device.on_stream(stream_of(x)):
+            return forward_on_device(cell, device.upload(x), state, weights, lengths, training)
+    y, finals, cache = forward_on_device(cell, device.upload(x), state, weights, lengths, training)
+    if training:
+        cache.host = True
+    return device.download(y), tuple(device.download(final) for final in finals), cache
+
+
+def forward_on_device(
+    cell: str, x: Any, state: tuple, weights: tuple[Weights, ...], lengths: Any, training: bool
+) -> tuple[Any, tuple, Any]:
+    """Run one layer on an array of the device; results are such arrays."""
+    device = current()
+    T, B, _ = x.shape
+    D, _, H = state[0].shape
+    dtype = str(np.dtype(x.dtype))
     run = _Run(device, cell_named(cell, dtype), dtype)
     chosen = plan(cell, H, B, dtype, device.chip)
-    if B == 0:
-        nothing = tuple(np.zeros(part.shape, dtype) for part in state)
-        return np.zeros((T, 0, D * H), dtype), nothing, (x.shape, D) if training else None
     steps_of = device.upload(np.full(B, T, np.int32) if lengths is None else np.asarray(lengths, np.int32))
     states = [device.upload(part) for part in state]
     y = run.empty(T, B, D * H)
     finals = [run.empty(D, B, H) for _ in state]
     directions = []
     for d, part in enumerate(weights):
-        kept, carry = _forward(run, chosen, d, D, x_device, states, part, steps_of, training)
+        kept, carry = _forward(run, chosen, d, D, x, states, part, steps_of, training)
         last, first_written = (T, 1) if d == 0 else (0, 0)
         Hp = chosen.H
         run.copy(kept.hs, first_written * B * Hp, Hp, H, y, d * H, D * H, H, T * B, steps_of, B, masked=True)
@@ -130,10 +145,7 @@ def layer_forward(
         if len(state) == 2:
             run.copy(carry, 0, Hp, H, finals[1], d * B * H, H, H, B, steps_of, B)
         directions.append(kept)
-    cache = _Cache(x_device, steps_of, chosen, host, directions) if training else None
-    if host:
-        return device.download(y), tuple(device.download(final) for final in finals), cache
-    return y, tuple(finals), cache
+    return y, tuple(finals), _Cache(x, steps_of, chosen, False, directions) if training else None
 
 
 def _forward(
@@ -218,27 +230,37 @@ def layer_gradients(
         zeros = tuple(Weights._make(None if part is None else np.zeros_like(part) for part in w) for w in weights)
         return np.zeros(shape, dy.dtype), tuple(np.zeros_like(part) for part in dstate), zeros
     device = current()
+    if is_on_device(dy):
+        with device.on_stream(stream_of(dy)):
+            return gradients_on_device(cell, device.upload(dy), dstate, cache, weights)
+    dx, initial, grads = gradients_on_device(cell, device.upload(dy), dstate, cache, weights)
+    if not cache.host:
+        return dx, initial, grads
+    on_host = tuple(Weights._make(None if g is None else device.download(g) for g in grad) for grad in grads)
+    return device.download(dx), tuple(device.download(part) for part in initial), on_host
+
+
+def gradients_on_device(
+    cell: str, dy: Any, dstate: tuple, cache: Any, weights: tuple[Weights, ...]
+) -> tuple[Any, tuple, tuple[Weights, ...]]:
+    """Take one layer back from an array of the device; results are such arrays."""
+    device = current()
     T, B, I = cache.x.shape
     D, _, H = dstate[0].shape
     dtype = str(np.dtype(cache.x.dtype))
     run = _Run(device, cell_named(cell, dtype), dtype)
-    dy_device = device.upload(dy)
     dstates = [device.upload(part) for part in dstate]
     initial = [run.empty(D, B, H) for _ in dstate]
     dx = None
     grads = []
     for d, (kept, part) in enumerate(zip(cache.directions, weights, strict=True)):
-        share, grad = _backward(run, cache, d, D, kept, dy_device, dstates, initial, part)
+        share, grad = _backward(run, cache, d, D, kept, dy, dstates, initial, part)
         if dx is None:
             dx = share
         else:
             run.spread(dense.add(dtype), T * B * I, share, dx, T * B * I)
         grads.append(grad)
-    dx = dx.reshape(T, B, I)  # type: ignore[union-attr]
-    if not cache.host:
-        return dx, tuple(initial), tuple(grads)
-    on_host = tuple(Weights._make(None if g is None else device.download(g) for g in grad) for grad in grads)
-    return device.download(dx), tuple(device.download(part) for part in initial), on_host
+    return dx.reshape(T, B, I), tuple(initial), tuple(grads)  # type: ignore[union-attr]
 
 
 def _backward(

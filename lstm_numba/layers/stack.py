@@ -8,6 +8,7 @@ import numpy as np
 
 from lstm_numba import backend as backends
 from lstm_numba.contract import LayerWeights, Weights
+from lstm_numba.layers import device_stack
 from lstm_numba.layers.initialisers import uniform_fan
 from lstm_numba.layers.layer import Layer
 from lstm_numba.layers.segments import Parts, Segment, cut
@@ -111,7 +112,7 @@ class RecurrentStack(Layer, Generic[State]):
             LayerWeights(_collect(self._grads, k, direction) for direction in self._directions)
             for k in range(self.num_layers)
         ]
-        self._saved: _Saved | None = None
+        self._saved: _Saved | device_stack.DeviceSaved | None = None
         self._kept: np.ndarray | None = None  # copy of the last input in training mode
         self._chosen: tuple[Any, list[ModuleType]] = (None, [])  # the last call's kernels, and for which problem
         self._zeros: tuple[int, Parts] = (-1, ())  # the zero state of one layer, and for which batch size
@@ -145,7 +146,9 @@ class RecurrentStack(Layer, Generic[State]):
         ----------
         x
             Shape (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) for one sequence without a batch axis.
-            Any strides; the dtype must be the layer's.
+            Any strides; the dtype must be the layer's. With ``backend="cuda"`` also a C-contiguous array on the GPU
+            (PyTorch, CuPy, anything with ``__cuda_array_interface__`` or ``__dlpack__``), which stays there, is not
+            copied and must not change before ``backward``; results are then of the same library.
         state
             Initial state: ``h0`` (GRU, RNN) or ``(h0, c0)`` (LSTM), each (num_layers * directions, B, features), or
             without B for one sequence. Features are H, in the hidden state of a projected LSTM ``proj_size``. Zeros by
@@ -169,6 +172,9 @@ class RecurrentStack(Layer, Generic[State]):
         ValueError
             If a shape does not fit, T = 0, or a length is not from 1 to T.
         """
+        if backends.lies_on_device(self.backend, x):
+            y, final_state, self._saved = device_stack.forward(self, x, state, lengths)
+            return y, final_state
         x_first, batched = self._read_input(x)
         T, B, _ = x_first.shape
         parts = None if state is None else self._read_state("state", state, B, batched)
@@ -228,6 +234,9 @@ class RecurrentStack(Layer, Generic[State]):
                 f"unless retain=True); the layer is in {'training' if self.training else 'inference'} mode and "
                 "holds no saved activations. Call train(), then the layer, then backward"
             )
+        if isinstance(saved, device_stack.DeviceSaved):
+            self._saved = saved if retain else None
+            return device_stack.backward(self, saved, dy, dstate)
         T, B, _ = saved.x.shape
         dy = self._read_gradient(dy, T, B, saved.batched)
         parts = None if dstate is None else self._read_state("dstate", dstate, B, saved.batched)

@@ -3,21 +3,21 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstm_numba.gpu.binding import Kernel
 from lstm_numba.gpu.emulator import Emulator
 
 __all__ = ["Trace", "draw_threads", "run_threads"]
 
 
-@dataclass(frozen=True)
-class Touch:
+class Touch(NamedTuple):
     """One access to an array in global memory."""
 
     thread: int  # number over the whole grid
-    index: tuple[int, ...]
+    place: tuple[int, ...]
     write: bool
 
 
@@ -39,6 +39,7 @@ class Trace:
     """
 
     threads: int
+    barriers: int = 0  # of its block that the first thread passed
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     touches: dict[str, list[Touch]] = field(default_factory=dict)
 
@@ -62,14 +63,14 @@ class Trace:
         counts = np.zeros(self.arrays[name].shape, int)
         for touch in self.touches[name]:
             if touch.write == write and thread in (None, touch.thread):
-                counts[touch.index] += 1
+                counts[touch.place] += 1
         return counts
 
     def _last(self, name: str, write: bool) -> np.ndarray:
         owners = np.full(self.arrays[name].shape, -1)
         for touch in self.touches[name]:
             if touch.write == write:
-                owners[touch.index] = touch.thread
+                owners[touch.place] = touch.thread
         return owners
 
 
@@ -77,21 +78,21 @@ class _Watched:
     """An array in global memory that writes down who touches it."""
 
     def __init__(self, array: np.ndarray, touches: list[Touch], block: int) -> None:
-        self._array, self._touches, self._block = array, touches, block
+        from greenlet import getcurrent
+
+        self._array, self._touches, self._block, self._current = array, touches, block, getcurrent
         self.shape, self.ndim, self.dtype, self.size = array.shape, array.ndim, array.dtype, array.size
 
     def _note(self, index: Any, write: bool) -> None:
-        from greenlet import getcurrent
-
-        me = getcurrent()
+        me = self._current()
         parts = index if isinstance(index, tuple) else (index,)
-        if len(parts) != self.ndim or any(isinstance(part, slice) for part in parts):
+        if len(parts) != self.ndim or slice in map(type, parts):
             raise IndexError(f"an array of shape {self.shape} takes {self.ndim} numbers as index, got {parts}")
-        for part, extent in zip(parts, self.shape, strict=True):
+        place = tuple(map(int, parts))
+        for part, extent in zip(place, self.shape, strict=True):
             if not 0 <= part < extent:
-                raise IndexError(f"index {tuple(int(p) for p in parts)} is outside an array of shape {self.shape}")
-        thread = me.block.index * self._block + me.number
-        self._touches.append(Touch(thread, tuple(int(part) for part in parts), write))
+                raise IndexError(f"index {place} is outside an array of shape {self.shape}")
+        self._touches.append(Touch(me.block.index * self._block + me.number, place, write))
 
     def __getitem__(self, index: Any) -> Any:
         self._note(index, write=False)
@@ -104,9 +105,46 @@ class _Watched:
     def __len__(self) -> int:
         return len(self._array)
 
+    @property
+    def flags(self) -> Any:
+        return self._array.flags
+
+    def reshape(self, size: int) -> "_WatchedLine":
+        return _WatchedLine(self, self._array.reshape(size))
+
+
+class _WatchedLine:
+    """A watched array as instructions for four neighbours see it: one axis, and slices."""
+
+    def __init__(self, watched: _Watched, line: np.ndarray) -> None:
+        self._watched, self._line, self.size = watched, line, line.size
+
+    def _note(self, index: Any, write: bool) -> None:
+        for place in range(*index.indices(self.size)) if isinstance(index, slice) else (index,):
+            self._watched._note(tuple(map(int, np.unravel_index(place, self._watched.shape))), write)
+
+    def __getitem__(self, index: Any) -> Any:
+        self._note(index, write=False)
+        return self._line[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._note(index, write=True)
+        self._line[index] = value
+
+
+class _CountingEmulator(Emulator):
+    """Counts the barriers that the first thread passes."""
+
+    barriers = 0
+
+    def _passed(self, thread: Any, level: int) -> None:
+        super()._passed(thread, level)
+        if level == 3 and thread.number == 0 and thread.block.index == 0:
+            self.barriers += 1
+
 
 def run_threads(
-    kernel: Callable,
+    kernel: Callable | Kernel,
     grid: int | tuple[int, ...],
     block: int | tuple[int, ...],
     *arguments: Any,
@@ -118,7 +156,7 @@ def run_threads(
     Parameters
     ----------
     kernel
-        The undecorated kernel.
+        The undecorated kernel, or one of the package.
     grid, block
         Number of blocks, and of threads per block.
     *arguments
@@ -141,13 +179,16 @@ def run_threads(
     size = int(np.prod(block))
     trace = Trace(threads=int(np.prod(grid)) * size)
     given = []
-    for name, value in zip(inspect.signature(kernel).parameters, arguments, strict=True):
+    function = kernel.function if isinstance(kernel, Kernel) else kernel
+    for name, value in zip(inspect.signature(function).parameters, arguments, strict=True):
         if isinstance(value, np.ndarray):
             trace.arrays[name], trace.touches[name] = value.copy(), []
             given.append(_Watched(trace.arrays[name], trace.touches[name], size))
         else:
             given.append(value)
-    Emulator(seed=seed).launch(kernel, grid, block, tuple(given), replaced=replaced)
+    emulator = _CountingEmulator(seed=seed)
+    emulator.launch(kernel, grid, block, tuple(given), replaced=replaced)
+    trace.barriers = emulator.barriers
     return trace
 
 

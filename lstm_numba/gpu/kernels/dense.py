@@ -243,6 +243,25 @@ def _copy_rows(source, source_first, source_pitch, columns, target, target_first
 
 
 @cache
+def swap(dtype: str) -> Kernel:
+    """Make ``target[b, t, :] = source[t, b, :]``."""
+
+    def swap_axes(source, target, T, B, width, size):
+        e = int64(cuda.blockIdx.x) * int64(COPY_THREADS) + int64(cuda.threadIdx.x)
+        if e < size:
+            row = e // width
+            b = row // T
+            t = row - b * T
+            target[e] = source[(t * B + b) * width + e - row * width]
+
+    return Kernel(f"swap_{dtype}", swap_axes, COPY_THREADS, (1, 1, "l", "l", "l", "l"), dtype, stand_in=_swap)
+
+
+def _swap(source, target, T, B, width, size):
+    target.reshape(B, T, width)[:] = source.reshape(T, B, width).swapaxes(0, 1)
+
+
+@cache
 def add(dtype: str) -> Kernel:
     """Make ``target += source``."""
 

@@ -6,6 +6,8 @@ The recurrent weights stay in registers as float32 values; their two parts are r
 keeps the compiler from doing it once before the loop), because that is cheap and twice the registers are not there.
 """
 
+from numba import cuda, int32
+
 from lstm_numba.gpu.binding import DeviceFunction, device
 from lstm_numba.gpu.ptx import bits_float, float_bits, mma_tf32, to_tf32, to_tf32_here
 
@@ -62,6 +64,33 @@ def weights_right_float32(x0, x1, x2, x3, w0, w1, d0, d1, d2, d3):
     m2, m3 = to_tf32(x2 - bits_float(a2)), to_tf32(x3 - bits_float(a3))
     d = mma_tf32(m0, m1, m2, m3, b0, b1, d[0], d[1], d[2], d[3])
     return mma_tf32(a0, a1, a2, a3, b0, b1, d[0], d[1], d[2], d[3])
+
+
+@device
+def whole_cell(d0, d1, d2, d3):
+    """From a lane's part of a tile of sums to the four slots of one cell.
+
+    The low half of the lanes holds slots 0 and 2 of two sequences, the high half slots 1 and 3. The low half keeps the
+    first sequence, the high half the second; each sends what the other one needs.
+    """
+    low = (int32(cuda.threadIdx.x) & int32(16)) == int32(0)
+    send0 = d0
+    send1 = d2
+    if low:
+        send0 = d1
+        send1 = d3
+    got0 = cuda.shfl_xor_sync(0xFFFFFFFF, send0, 16)
+    got1 = cuda.shfl_xor_sync(0xFFFFFFFF, send1, 16)
+    z0 = got0
+    z1 = d1
+    z2 = got1
+    z3 = d3
+    if low:
+        z0 = d0
+        z1 = got0
+        z2 = d2
+        z3 = got1
+    return z0, z1, z2, z3
 
 
 def tools(precision: str) -> tuple[DeviceFunction, DeviceFunction, DeviceFunction]:

@@ -16,9 +16,9 @@ from functools import cache
 
 from numba import cuda, float32, int32, int64, uint32
 
-from lstm_numba.gpu.binding import Kernel
+from lstm_numba.gpu.binding import Kernel, device
 from lstm_numba.gpu.cells import cell
-from lstm_numba.gpu.kernels.fragments import tools
+from lstm_numba.gpu.kernels.fragments import tools, whole_cell
 from lstm_numba.gpu.ptx import (
     add_release,
     cooperative,
@@ -33,6 +33,17 @@ from lstm_numba.gpu.ptx import (
 )
 
 COUNTER_PITCH = 32  # counters are this many words apart: one per 128-byte line
+
+
+@device
+def wait_for_team(counters, team, wanted):
+    """Count this block, and wait until the team's counter shows ``wanted``."""
+    cuda.syncthreads()  # what the other threads of the block wrote is counted too
+    if int32(cuda.threadIdx.x) == int32(0):
+        add_release(element_address(counters, int64(team) * COUNTER_PITCH), uint32(1))
+        while load_acquire(element_address(counters, int64(team) * COUNTER_PITCH)) < wanted:
+            pass
+    cuda.syncthreads()
 
 
 @cache
@@ -156,24 +167,7 @@ def forward(name: str, H: int, blocks: int, tiles: int, split: int, precision: s
                 total[j] = value
             for j in range(tiles):
                 if share == int32(j % split):
-                    low = group < int32(4)
-                    send0 = total[4 * j]
-                    send1 = total[4 * j + 2]
-                    if low:
-                        send0 = total[4 * j + 1]
-                        send1 = total[4 * j + 3]
-                    got0 = cuda.shfl_xor_sync(0xFFFFFFFF, send0, 16)
-                    got1 = cuda.shfl_xor_sync(0xFFFFFFFF, send1, 16)
-                    if low:
-                        z0 = total[4 * j]
-                        z1 = got0
-                        z2 = total[4 * j + 2]
-                        z3 = got1
-                    else:
-                        z0 = got0
-                        z1 = total[4 * j + 1]
-                        z2 = got1
-                        z3 = total[4 * j + 3]
+                    z0, z1, z2, z3 = whole_cell(total[4 * j], total[4 * j + 1], total[4 * j + 2], total[4 * j + 3])
                     b = first_row + int32(8 * j) + column
                     if b < B:
                         if t < length[j]:
@@ -189,13 +183,7 @@ def forward(name: str, H: int, blocks: int, tiles: int, split: int, precision: s
                         hs[after, b, unit] = hidden[j]
                         if training != 0:
                             cs[after, b, unit] = carry[j]
-            cuda.syncthreads()
-            if thread == int32(0):
-                add_release(element_address(counters, int64(team) * COUNTER_PITCH), uint32(1))
-                wanted = uint32(s + int32(1)) * uint32(blocks)
-                while load_acquire(element_address(counters, int64(team) * COUNTER_PITCH)) < wanted:
-                    pass
-            cuda.syncthreads()
+            wait_for_team(counters, team, uint32(s + int32(1)) * uint32(blocks))
         for j in range(tiles):
             b = first_row + int32(8 * j) + column
             if b < B and share == int32(j % split):
@@ -294,13 +282,7 @@ def backward(name: str, H: int, blocks: int, precision: str, warps: int = 8) -> 
                 else:
                     kept = dh
                 store4_global(element_address(dgx, place * 4), z0, z1, z2, z3)
-            cuda.syncthreads()
-            if thread == int32(0):
-                add_release(element_address(counters, int64(team) * COUNTER_PITCH), uint32(1))
-                wanted = uint32(s + int32(1)) * uint32(blocks)
-                while load_acquire(element_address(counters, int64(team) * COUNTER_PITCH)) < wanted:
-                    pass
-            cuda.syncthreads()
+            wait_for_team(counters, team, uint32(s + int32(1)) * uint32(blocks))
             for j in range(SUMS):
                 total[j] = float32(0)
             # Rows beyond the batch read the last row instead: a row of a product depends on no other row.

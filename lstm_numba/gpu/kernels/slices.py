@@ -21,7 +21,7 @@ from numba import cuda, float32, int32, int64, uint32
 
 from lstm_numba.gpu.binding import Kernel
 from lstm_numba.gpu.cells import cell
-from lstm_numba.gpu.kernels.fragments import tools
+from lstm_numba.gpu.kernels.fragments import tools, whole_cell
 from lstm_numba.gpu.ptx import (
     cluster_arrive,
     cluster_rank,
@@ -156,26 +156,7 @@ def forward(name: str, H: int, blocks: int, tiles: int, precision: str) -> Kerne
                     total[4 * j + 2] = d[2]
                     total[4 * j + 3] = d[3]
             for j in range(tiles):
-                # The low half of the lanes has slots 0 and 2 of two sequences, the high half slots 1 and 3. The low
-                # half keeps the first sequence, the high half the second; each sends what the other one needs.
-                low = group < int32(4)
-                send0 = total[4 * j]
-                send1 = total[4 * j + 2]
-                if low:
-                    send0 = total[4 * j + 1]
-                    send1 = total[4 * j + 3]
-                got0 = cuda.shfl_xor_sync(0xFFFFFFFF, send0, 16)
-                got1 = cuda.shfl_xor_sync(0xFFFFFFFF, send1, 16)
-                if low:
-                    z0 = total[4 * j]
-                    z1 = got0
-                    z2 = total[4 * j + 2]
-                    z3 = got1
-                else:
-                    z0 = got0
-                    z1 = total[4 * j + 1]
-                    z2 = got1
-                    z3 = total[4 * j + 3]
+                z0, z1, z2, z3 = whole_cell(total[4 * j], total[4 * j + 1], total[4 * j + 2], total[4 * j + 3])
                 b = first_row + int32(8 * j) + column
                 if b < B:
                     if t < length[j]:

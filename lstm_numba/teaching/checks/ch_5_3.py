@@ -1,52 +1,14 @@
 """Checks of chapter 5.3: the reader's kernels run on the emulator, in several orders of the threads."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from lstm_numba import cells
-from lstm_numba.gpu.emulator import Deadlock, Race
 from lstm_numba.teaching import Check, Mistake, exercise
-from lstm_numba.teaching.exercises import _is_stub
-from lstm_numba.teaching.threads import Trace, run_threads
+from lstm_numba.teaching.kernel_checks import launch, written
 
 TILE = 4
-
-
-def _launch(check: Check, name: str, kernel: Callable, grid: Any, block: Any, *arguments: Any, hint: str = "") -> Trace:
-    """Run the reader's kernel; what goes wrong becomes a hint."""
-    if not callable(kernel):
-        check.fail(name, "Pass the kernel itself, without parentheses behind its name.")
-    if _is_stub(kernel):
-        check.attempted(None)
-    trace = None
-    for seed in (None, 0, 1):
-        try:
-            trace = run_threads(kernel, grid, block, *arguments, seed=seed)
-        except Race as race:
-            check.fail(name, f"A race: {race}. Which barrier is missing between the two? {hint}".strip())
-        except Deadlock as deadlock:
-            check.fail(
-                name,
-                f"A deadlock: {deadlock}. Every thread of the block must reach every barrier. {hint}".strip(),
-            )
-        except IndexError as error:
-            check.fail(
-                name, f"Outside of an array: {error}. Does every thread have work? Guard it with an if. {hint}".strip()
-            )
-        except Exception as error:  # the reader's own mistakes come as any exception
-            check.fail(name, f"The kernel raised {type(error).__name__}: {error}. {hint}".strip())
-    check.true(name, True, hint="")
-    assert trace is not None
-    return trace
-
-
-def _written(check: Check, trace: Trace, name: str, hint: str) -> None:
-    """End the check if an output still holds NaN, or got NaN from memory that nobody wrote."""
-    missing = int(np.isnan(trace.arrays[name]).sum())
-    if missing:
-        check.fail(f"writes all of {name}", f"{missing} of {trace.arrays[name].size} numbers are NaN. {hint}")
 
 
 @exercise("5.3")
@@ -56,7 +18,7 @@ def check_add_bias(check: Check, add_bias: Callable) -> None:
     for B, K, block in ((2, 3, 4), (5, 8, 32)):
         z, bias = rng.normal(size=(B, K)), rng.normal(size=K)
         grid = -(-B * K // block)
-        trace = _launch(check, f"runs on ({B}, {K}) with blocks of {block}", add_bias, grid, block, z, bias)
+        trace = launch(check, f"runs on ({B}, {K}) with blocks of {block}", add_bias, grid, block, z, bias)
         per_block = z + bias * (grid * (np.arange(B * K) < block)).reshape(B, K)  # numbered within the block only
         check.close(
             "adds the bias of its column",
@@ -83,7 +45,7 @@ def check_fused_gates(check: Check, fused_gates: Callable) -> None:
     B, H, block = 3, 5, 8
     z, c = rng.normal(size=(B, 4 * H)), rng.normal(size=(B, H))
     h = np.full((B, H), np.nan)
-    trace = _launch(check, f"runs on B = {B}, H = {H}", fused_gates, -(-B * H // block), block, z, c, h)
+    trace = launch(check, f"runs on B = {B}, H = {H}", fused_gates, -(-B * H // block), block, z, c, h)
 
     def step(order: tuple[int, ...], interleaved: bool = False) -> tuple[np.ndarray, np.ndarray]:
         c_new, h_new = np.empty_like(c), np.empty_like(c)
@@ -93,7 +55,7 @@ def check_fused_gates(check: Check, fused_gates: Callable) -> None:
                 *_, c_new[b, j], h_new[b, j] = cells.lstm_step(*(z[b, k] for k in pick), c[b, j])
         return c_new, h_new
 
-    _written(check, trace, "h", "Write the new hidden state to h, for every unit.")
+    written(check, trace, "h", "Write the new hidden state to h, for every unit.")
     expected = step((0, 1, 2, 3))
     for name, right, k in (("c", expected[0], 0), ("h", expected[1], 1)):
         check.close(
@@ -122,8 +84,8 @@ def check_dot(check: Check, dot: Callable) -> None:
     """w, h (32,) -> out[0], one block of 32 threads, a tree in shared memory."""
     rng = np.random.default_rng(2)
     w, h = rng.normal(size=32).astype(np.float32), rng.normal(size=32).astype(np.float32)
-    trace = _launch(check, "runs with 32 threads", dot, 1, 32, w, h, np.full(1, np.nan, np.float32))
-    _written(
+    trace = launch(check, "runs with 32 threads", dot, 1, 32, w, h, np.full(1, np.nan, np.float32))
+    written(
         check, trace, "out", "Thread 0 stores the sum, and every place of shared memory is written before it is read."
     )
     products = w * h
@@ -151,8 +113,8 @@ def check_dot(check: Check, dot: Callable) -> None:
 def check_warp_sum(check: Check, warp_sum: Callable) -> None:
     """x (64,) -> out (2,), one sum per warp, by shuffles."""
     x = np.random.default_rng(3).normal(size=64).astype(np.float32)
-    trace = _launch(check, "runs with two warps", warp_sum, 1, 64, x, np.full(2, np.nan, np.float32))
-    _written(check, trace, "out", "Lane 0 of *every* warp writes: the threads 0 and 32.")
+    trace = launch(check, "runs with two warps", warp_sum, 1, 64, x, np.full(2, np.nan, np.float32))
+    written(check, trace, "out", "Lane 0 of *every* warp writes: the threads 0 and 32.")
     by_warp = x.reshape(2, 32)
     check.close(
         "one sum per warp",
@@ -181,8 +143,8 @@ def check_tiled_product(check: Check, tiled_product: Callable) -> None:
     h, W = rng.normal(size=(B, H)), rng.normal(size=(K, H))
     grid = (-(-K // TILE), -(-B // TILE))
     z = np.full((B, K), np.nan)
-    trace = _launch(check, f"runs on B = {B}, H = {H}, K = {K}", tiled_product, grid, (TILE, TILE), h, W, z)
-    _written(check, trace, "z", "Every thread inside of z writes, and every place of a tile is filled, if only with 0.")
+    trace = launch(check, f"runs on B = {B}, H = {H}, K = {K}", tiled_product, grid, (TILE, TILE), h, W, z)
+    written(check, trace, "z", "Every thread inside of z writes, and every place of a tile is filled, if only with 0.")
     check.close(
         "computes h times W transposed",
         trace.arrays["z"],
@@ -210,9 +172,9 @@ def check_whole_sequence(check: Check, whole_sequence: Callable) -> None:
     T, H = 3, 8
     gx, R = rng.normal(size=(T, 4 * H)), rng.normal(size=(4 * H, H)) / np.sqrt(H)
     h0, c0 = rng.normal(size=H), rng.normal(size=H)
-    trace = _launch(check, f"runs for T = {T}, H = {H}", whole_sequence, 1, H, gx, R, h0, c0, np.full((T, H), np.nan))
+    trace = launch(check, f"runs for T = {T}, H = {H}", whole_sequence, 1, H, gx, R, h0, c0, np.full((T, H), np.nan))
 
-    _written(check, trace, "y", "Write y[t, j] at every step, and h0 to shared memory before the first.")
+    written(check, trace, "y", "Write y[t, j] at every step, and h0 to shared memory before the first.")
 
     def run(keep_c: bool = True, keep_h: bool = True, weights: np.ndarray = R) -> np.ndarray:
         h, c, y = h0.copy(), c0.copy(), np.empty((T, H))

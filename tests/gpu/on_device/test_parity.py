@@ -142,6 +142,51 @@ def test_arrays_on_the_device_are_used_in_place(device):
     np.testing.assert_array_equal(torch.as_tensor(dx, device="cuda").cpu().numpy(), dx_expected)
 
 
+class OnlyDLPack:
+    """A tensor that hides its other protocol."""
+
+    def __init__(self, tensor):
+        self._tensor, self.shape, self.ndim = tensor, tuple(tensor.shape), tensor.ndim
+
+    def __dlpack__(self, **options):
+        return self._tensor.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._tensor.__dlpack_device__()
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"num_layers": 2, "bidirectional": True}], ids=str)
+@pytest.mark.parametrize("wrap", [lambda tensor: tensor, OnlyDLPack], ids=["interface", "dlpack"])
+def test_layers_take_tensors_and_work_on_their_stream(device, options, wrap):
+    """On a side stream that is busy: a kernel on another stream would read what is not there yet."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch without CUDA")
+    rng = np.random.default_rng(SEED)
+    I, H = 16, 48
+    ours = ln.LSTM(I, H, backend="cuda", seed=0, **options)
+    expected = ln.LSTM(I, H, backend="reference", seed=0, **options)
+    x = rng.normal(size=(6, 5, I)).astype(np.float32)
+    y_expected, (h_expected, _) = expected(x)
+    dx_expected, _ = expected.backward(y_expected)
+    there = torch.as_tensor(x, device="cuda")
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream() if wrap is not OnlyDLPack else torch.cuda.default_stream()
+    with torch.cuda.stream(stream):
+        busy = torch.full((4096, 4096), 1 / 4096, device="cuda")
+        for _ in range(20):
+            busy = busy @ busy  # stays what it is
+        given = there * (busy[0, 0] * 4096)  # written by this stream, when the products are done
+        y, (h_n, _) = ours(wrap(given))
+        y = torch.as_tensor(y, device="cuda")
+        dx, _ = ours.backward(y.contiguous())
+        found = [torch.as_tensor(part, device="cuda").cpu().numpy() for part in (y, h_n, dx)]
+    for one, right in zip(found, (y_expected, h_expected, dx_expected), strict=True):
+        assert relative_error(one, right) < ALLOWED["float32"]
+    for name, gradient in expected.grads.items():
+        assert relative_error(ours.grads[name], gradient) < ALLOWED["float32"], name
+
+
 @pytest.mark.skipif(shutil.which("compute-sanitizer") is None, reason="no compute-sanitizer on the path")
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
 def test_compute_sanitizer_finds_nothing(tool):
