@@ -32,7 +32,7 @@ def test_every_model_keeps_to_the_budget_of_parameters(name):
     for task in TASKS.values():
         width = width_for(MODELS[name], task.parameters, task.inputs, task.outputs)
         count = MODELS[name].parameters(task.inputs, width, task.outputs)
-        assert abs(count - task.parameters) < 0.12 * task.parameters, (task.title, count)
+        assert abs(count - task.parameters) < 0.05 * task.parameters, (task.title, count)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -175,3 +175,38 @@ def _recurrent(cell: str) -> Callable[[int, int, int, int], ln.Sequential]:
 register("RNN", Model("plain recurrent network", _recurrent("RNN")))
 register("GRU", Model("GRU (reset after)", _recurrent("GRU after")))
 register("LSTM", Model("LSTM", _recurrent("LSTM")))
+
+
+def _min_lstm(inputs: int, width: int, outputs: int, seed: int) -> ln.Sequential:
+    """Two layers: the gates of one see the input only, those of the second also what the first remembers."""
+    layers = ln.MinLSTM(inputs, width, seed=seed), ln.MinLSTM(width, width, seed=seed + 10_000)
+    for layer in layers:  # as for the other gated cells: the gate that keeps starts biased towards keeping
+        layer.parameters["bias_ih_l0"][width : 2 * width] += small_cells.RETENTION
+    return ln.Sequential(*layers, ln.Dense(width, outputs, seed=seed + 20_000))
+
+
+_BLOCKS, _HEADS = 2, 2
+
+
+def _transformer(inputs: int, width: int, outputs: int, seed: int) -> ln.Sequential:
+    """A causal decoder of two pre-norm blocks with rotary positions: one cannot look up what came after a match."""
+    blocks = [
+        ln.TransformerEncoderLayer(
+            width, _HEADS, 2 * width, activation="gelu", causal=True, rotary=True, seed=seed + 10_000 * (1 + k)
+        )
+        for k in range(_BLOCKS)
+    ]
+    embedding = ln.Dense(inputs, width, seed=seed)
+    return ln.Sequential(embedding, *blocks, ln.LayerNorm(width), ln.Dense(width, outputs, seed=seed + 50_000))
+
+
+def _attention_flops(width: int, T: int) -> float:
+    """Scores and weighted sums: 2 products of ``width`` with each of the steps so far, in every block."""
+    return _BLOCKS * 2 * 2.0 * width * T * (T + 1) / 2
+
+
+register("minLSTM", Model("minLSTM, 2 layers", _min_lstm))
+register(
+    "Transformer",
+    Model("causal Transformer, 2 blocks, 2 heads", _transformer, range(4, 1025, 4), _attention_flops),
+)

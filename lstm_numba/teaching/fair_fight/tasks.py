@@ -44,7 +44,8 @@ class FairTask:
     errors : callable
         ``errors(answers, batch) -> float``.
     parameters : int
-        Of every model, readout included.
+        Of every model, readout included. A Transformer of width 16 sets them: its width moves in steps of four, so it
+        cannot adapt to the others, but they can to it.
     batch : int
         Sequences for one update.
     """
@@ -61,7 +62,7 @@ class FairTask:
     draw: Callable[[np.random.Generator, int, str, int], Batch]
     loss: Loss
     errors: Callable[[np.ndarray, Batch], float]
-    parameters: int = 3000
+    parameters: int = 4600
     batch: int = 32
 
 
@@ -299,6 +300,7 @@ TASKS: dict[str, FairTask] = {
         _recall,
         masked_cross_entropy,
         wrong_class,
+        parameters=5000,
     ),
     "count": FairTask(
         "a^n b^n", "wrong strings", 4, 4, _COUNT_LENGTHS, 21, 600, 2.0, 1.0, _count, masked_yes_or_no, not_accepted
@@ -316,6 +318,7 @@ TASKS: dict[str, FairTask] = {
         _classification,
         masked_cross_entropy,
         wrong_class,
+        parameters=5100,
     ),
     "characters": FairTask(
         "characters",
@@ -330,6 +333,7 @@ TASKS: dict[str, FairTask] = {
         _characters,
         masked_cross_entropy,
         bits,
+        parameters=5600,
     ),
     "traffic": FairTask(
         "traffic of the next hour",
