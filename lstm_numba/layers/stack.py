@@ -137,7 +137,7 @@ class RecurrentStack(Layer, Generic[State]):
 
     # -- forward -------------------------------------------------------------------------------------------
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self, x: np.ndarray, state: State | None = None, *, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, State]:
         """Run the layer over whole sequences.
