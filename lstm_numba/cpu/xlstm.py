@@ -113,7 +113,8 @@ def slstm_forward(x, state, weights, training):
     H = state[0].shape[1]
     W_ih, W_hh, *bias = weights
     h, c, n = (np.empty((T + 1, B, H), x.dtype) for _ in range(3))
-    h[0], c[0], n[0], m = *state[:3], state[3].copy()
+    h[0], c[0], n[0] = state[:3]
+    m = state[3].copy()
     z = project(x, (W_ih, *bias))
     values = np.empty((T, B, 4 * H), x.dtype)
     with threads_for(8 * T * B * H * H):

@@ -183,7 +183,7 @@ def check_read_memory(check: Check, read_memory) -> None:
     for name, m, overlap in (("a full memory", 1.5, -2.5), ("a nearly empty memory", 0.7, -0.2)):
         C, n, q = rng.normal(size=(4, 4)), rng.normal(size=4), rng.normal(size=4)
         n *= overlap / (n @ q)  # negative, so that a missing abs shows
-        size = max(abs(n @ q), np.exp(-m))
+        size = np.maximum(abs(n @ q), np.exp(-m))
         given = check.call(f"runs for {name}", read_memory, C, n, m, q)
         check.close(
             f"what is read from {name}",
@@ -191,11 +191,11 @@ def check_read_memory(check: Check, read_memory) -> None:
             C @ q / size,
             mistakes=[
                 Mistake(C.T @ q / size, "Rows of C are values and columns are keys: C @ q."),
-                Mistake(C @ q / max(abs(n @ q), 1), "In units of the scale, the floor of 1 becomes e^-m."),
+                Mistake(C @ q / np.maximum(abs(n @ q), 1), "In units of the scale, the floor of 1 becomes e^-m."),
                 Mistake(C @ q, "Divide by the normaliser."),
                 Mistake(C @ q / (n @ q), "Take the absolute value, and never divide by less than e^-m."),
                 Mistake(C @ q / abs(n @ q), "The normaliser has a floor: e^-m."),
-                Mistake(C @ q / max(n @ q, np.exp(-m)), "Take the absolute value of the overlap first."),
+                Mistake(C @ q / np.maximum(n @ q, np.exp(-m)), "Take the absolute value of the overlap first."),
             ],
             hint="C @ q divided by the larger of |n . q| and e^-m.",
         )
