@@ -9,6 +9,10 @@ from benchmarks.machine import QUIET, QuietMachine, foreign_load, reading
 
 Run = Callable[[], object]
 
+# GNU OpenMP's threads spin for some milliseconds after their work. PyTorch and Numba each have such a pool, and a
+# thread of one that still spins on the core that the other needs doubles the other's time.
+_SETTLE = 0.01
+
 
 @dataclass
 class Samples:
@@ -84,7 +88,7 @@ def paired_times(
             quiet.wait()
         before, row = reading(), {}
         for name in names[tried % len(names) :] + names[: tried % len(names)]:
-            time.sleep(0.002)  # the thread pool of the one before stops spinning
+            time.sleep(_SETTLE)
             run = candidates[name]
             run()  # the first call after another candidate finds cold caches and sleeping threads
             begin = time.perf_counter()

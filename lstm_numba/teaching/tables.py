@@ -13,6 +13,9 @@ __all__ = ["table", "table_markup"]
 # What counts as a number: 12, -0.5, 1,024, 3e-8, 7·10⁻¹¹, 98 %, ±, "0.1 to 0.3"; also a dash for "none".
 _NUMBER = re.compile(r"\s*[<>≈~±]?\s*[−+-]?\d[\d.,]*(e[+-]?\d+|·10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?\s*%?\s*|\s*[–—-]?\s*")
 
+_ONLY_MATHS = re.compile(r"\s*(\$[^$]+\$[\s,]*)+")
+_UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
+
 
 def table(
     rows: Iterable[Sequence[Any]],
@@ -115,7 +118,12 @@ def table_markup(
 
     def cell(tag: str, column: int, text: str, extra: str = "") -> str:
         look = f"padding:.25rem .7rem;text-align:{flush[column]};vertical-align:top;white-space:{spacing}{extra}"
-        return f'<{tag} style="{look}">{inline_html(text)}</{tag.split()[0]}>'
+        inside = inline_html(text)
+        if tag.startswith("th") and _ONLY_MATHS.fullmatch(text):
+            # A typeset formula is a drawing; a header made of nothing else would have no name.
+            name = html.escape(_spoken(text))
+            inside = f'<span aria-hidden="true">{inside}</span><span style="{_UNSEEN}">{name}</span>'
+        return f'<{tag} style="{look}">{inside}</{tag.split()[0]}>'
 
     # A header cell without a name would be announced as such: an empty corner is a plain cell.
     names = "".join(cell('th scope="col"' if text else "td", column, text) for column, text in enumerate(head))
@@ -140,8 +148,8 @@ def table_markup(
 
 
 def _spoken(text: str) -> str:
-    """Without the marks, which an aria-label would have read out."""
-    return re.sub(r"[`$*\\{}]", "", text)
+    """Without the marks and the fonts of TeX, which would be read out."""
+    return re.sub(r"\\(mathrm|mathbf|text|operatorname)\b|[`$*\\{}]", "", text)
 
 
 def _plain_table(lines: list[list[str]], title: str) -> str:
