@@ -48,6 +48,10 @@ class Device(Protocol):
     def on_stream(self, pointer: int | None) -> AbstractContextManager:
         """Do everything on a given stream in a ``with`` block; None for the default stream."""
 
+    def product(self, A: Any, a: tuple[int, int], B: Any, b: tuple[int, int], bias: Any, C: Any, M: int, N: int, K: int,
+                tf32: bool) -> bool:  # fmt: skip
+        """Let a vendor's library do ``C = A @ B (+ bias)``, if there is one; say whether it did."""
+
 
 def _typed(kernel: Kernel, arguments: tuple) -> list:
     numbers = {"i": np.int32, "l": np.int64}
@@ -112,6 +116,10 @@ class EmulatedDevice:
         self.streams.append(pointer)
         yield
 
+    def product(self, *arguments: Any) -> bool:
+        """No vendor here: our own kernel, or its stand-in."""
+        return False
+
 
 def _view(array: Any) -> np.ndarray:
     """The memory behind ``__cuda_array_interface__``, if it is host memory, as the emulator's "device memory" is."""
@@ -175,6 +183,17 @@ class GpuDevice:
         from lstm_numba.gpu.compiler import dispatcher
 
         dispatcher(kernel)[blocks, kernel.threads, self._stream](*_typed(kernel, arguments))
+
+    def product(self, A: Any, a: tuple[int, int], B: Any, b: tuple[int, int], bias: Any, C: Any, M: int, N: int, K: int,
+                tf32: bool) -> bool:  # fmt: skip
+        """By cuBLAS, through PyTorch or CuPy; see :mod:`lstm_numba.gpu.vendor`."""
+        from lstm_numba.gpu import vendor
+
+        library = vendor.find()
+        if library is None or 0 in (*a, *b):
+            return False
+        vendor.product(library, self._pointer, A, a, B, b, bias, C, M, N, K, tf32)
+        return True
 
     @contextmanager
     def on_stream(self, pointer: int | None) -> Iterator[None]:

@@ -45,8 +45,8 @@ class _Cache:
 class _Run:
     """Launches with the bookkeeping that every one of them needs."""
 
-    def __init__(self, device: Device, cell: Cell, dtype: str) -> None:
-        self.device, self.cell, self.dtype = device, cell, dtype
+    def __init__(self, device: Device, cell: Cell, dtype: str, tf32: bool) -> None:
+        self.device, self.cell, self.dtype, self.tf32 = device, cell, dtype, tf32
         self.none = device.zeros((1,), dtype)
 
     def empty(self, *shape: int) -> Any:
@@ -59,21 +59,22 @@ class _Run:
     def matmul(self, A: Any, a: tuple[int, int], B: Any, b: tuple[int, int], M: int, N: int, K: int,
                bias: Any = None) -> Any:  # fmt: skip
         """``A @ B`` for flat arrays with (row, column) strides; returns a flat (M * N) array."""
+        whole = self.empty(M * N)
+        if self.device.product(A, a, B, b, bias, whole, M, N, K, self.tf32):
+            return whole
         tiles = -(-M // dense.TILE) * -(-N // dense.TILE)
         # Few tiles and a long product leave most of the chip idle: cut the product into parts.
         parts = 1 if bias is not None else max(1, min(2 * self.device.chip.multiprocessors // tiles, K // 512))
         length = -(-K // (parts * dense.DEPTH)) * dense.DEPTH
         parts = -(-K // length)
-        C = self.empty(parts * M * N)
+        C = whole if parts == 1 else self.empty(parts * M * N)
         self.device.launch(
             dense.matmul(self.dtype), tiles * parts, A, *a, B, *b, self.none if bias is None else bias,
             bias is not None, C, M, N, K, length,
         )  # fmt: skip
-        if parts == 1:
-            return C
-        total = self.empty(M * N)
-        self.spread(dense.sum_parts(self.dtype), M * N, C, total, parts, M * N)
-        return total
+        if parts > 1:
+            self.spread(dense.sum_parts(self.dtype), M * N, C, whole, parts, M * N)
+        return whole
 
     def pack(self, W: Any, slots: tuple[int, ...], H: int, K: int, padded: int, padded_k: int) -> Any:
         gates = [slots.index(slot) if slot in slots else -1 for slot in range(4)]
@@ -129,8 +130,8 @@ def forward_on_device(
     T, B, _ = x.shape
     D, _, H = state[0].shape
     dtype = str(np.dtype(x.dtype))
-    run = _Run(device, cell_named(cell, dtype), dtype)
     chosen = plan(cell, H, B, dtype, device.chip)
+    run = _Run(device, cell_named(cell, dtype), dtype, chosen.precision in ("tf32", "bfloat16"))
     steps_of = device.upload(np.full(B, T, np.int32) if lengths is None else np.asarray(lengths, np.int32))
     states = [device.upload(part) for part in state]
     y = run.empty(T, B, D * H)
@@ -248,7 +249,7 @@ def gradients_on_device(
     T, B, I = cache.x.shape
     D, _, H = dstate[0].shape
     dtype = str(np.dtype(cache.x.dtype))
-    run = _Run(device, cell_named(cell, dtype), dtype)
+    run = _Run(device, cell_named(cell, dtype), dtype, cache.plan.precision in ("tf32", "bfloat16"))
     dstates = [device.upload(part) for part in dstate]
     initial = [run.empty(D, B, H) for _ in dstate]
     dx = None
