@@ -191,7 +191,7 @@ def streaming_cost(
     --------
     >>> from lstm_numba.teaching.fair_fight import MODELS, TASKS
     >>> [entry["bytes"] for entry in streaming_cost(MODELS["RNN"], TASKS["adding"], contexts=(1, 5), repeats=3)]
-    [208, 208]
+    [260, 260]
     """
     width = width_for(model, task.parameters, task.inputs, task.outputs)
     stepper = Stepper(model.build(task.inputs, width, task.outputs, 0).eval())
