@@ -228,7 +228,8 @@ def test_study_goes_on_where_it_was_stopped(tmp_path, capsys):
     first, sources = read(out)
     assert len(first) == 2 * 2 + 2 * 3
     assert len(sources) == 1
-    assert {"commit", "command", "versions"} <= set(sources[0])
+    assert {"commit", "versions"} <= set(sources[0])
+    assert sources[0]["command"] == f"python -m benchmarks.fair_fight run parameters --out {out} {' '.join(TINY)}"
     command_line.main(["study", "--out", str(out), *TINY])
     printed = capsys.readouterr().out
     both, sources = read(out)

@@ -1,6 +1,7 @@
 """Command line: ``python -m benchmarks.fair_fight list``, ``... run parameters --out FILE``, ``... study``."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
         list_all()
         return
     effort = Effort(tuple(options.models), tuple(options.tasks), options.trials, options.seeds, options.scale)
-    store = Store(options.out, options.minutes)
+    command = "python -m benchmarks.fair_fight " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    store = Store(options.out, options.minutes, command)
     figures = [options.figure] if options.command == "run" else list(FIGURES)
     try:
         for name in figures:

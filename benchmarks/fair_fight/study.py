@@ -61,10 +61,14 @@ class Store:
         The file; it need not exist.
     minutes : float, optional
         Start no run after this time.
+    command : str
+        What to write into the provenance.
     """
 
-    def __init__(self, out: Path, minutes: float | None = None) -> None:
-        self.out = out
+    def __init__(
+        self, out: Path, minutes: float | None = None, command: str = "python -m benchmarks.fair_fight"
+    ) -> None:
+        self.out, self.command = out, command
         self.runs = [line for line in read_lines(out) if "provenance" not in line] if out.is_file() else []
         self._done = {_key(run) for run in self.runs}
         self._end = None if minutes is None else time.monotonic() + 60 * minutes
@@ -92,7 +96,7 @@ class Store:
         run = entry | _rounded(compute())
         self.out.parent.mkdir(parents=True, exist_ok=True)
         if self._fresh:
-            append_line(self.out, {"provenance": provenance(FIRST_SEED)})
+            append_line(self.out, {"provenance": provenance(FIRST_SEED) | {"command": self.command}})
             self._fresh = False
         append_line(self.out, run)
         self.runs.append(run)

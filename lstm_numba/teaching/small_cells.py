@@ -226,12 +226,14 @@ def units_for(
     >>> [units_for(2000, cell, inputs=8, outputs=4) for cell in CELLS]
     [38, 21, 21, 17]
     """
-    sizes = {"num_layers": num_layers, "bidirectional": bidirectional}
+
+    def count(hidden: int) -> int:
+        return parameter_count(cell, inputs, hidden, outputs, num_layers=num_layers, bidirectional=bidirectional)
+
     hidden = 1
-    while parameter_count(cell, inputs, hidden + 1, outputs, **sizes) <= parameters:
+    while count(hidden + 1) <= parameters:
         hidden += 1
-    below = parameters - parameter_count(cell, inputs, hidden, outputs, **sizes)
-    above = parameter_count(cell, inputs, hidden + 1, outputs, **sizes) - parameters
+    below, above = parameters - count(hidden), count(hidden + 1) - parameters
     return hidden if abs(below) <= above else hidden + 1
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -127,11 +128,11 @@ class Stepper:
             if hasattr(layer, "stream"):
                 stream = layer.stream()
                 self._steps.append(stream.step)
-                self._kept.append(lambda stream=stream: _stream_bytes(stream))
+                self._kept.append(partial(_stream_bytes, stream))
             elif hasattr(layer, "step"):
                 carrier = _Carrier(layer)
                 self._steps.append(carrier.step)
-                self._kept.append(lambda carrier=carrier: _bytes(carrier.state))
+                self._kept.append(carrier.nbytes)
             else:
                 self._steps.append(layer)
 
@@ -156,6 +157,9 @@ class _Carrier:
     def step(self, x: np.ndarray) -> np.ndarray:
         y, self.state = self._layer.step(x, self.state)
         return y
+
+    def nbytes(self) -> int:
+        return _bytes(self.state)
 
 
 def _stream_bytes(stream: Any) -> int:
