@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from benchmarks.papers import __main__ as command_line
 from benchmarks.papers import forgetting, later, study
 from lstm_numba import tasks
 from lstm_numba.teaching import rerun_1997 as rerun
-from lstm_numba.teaching.after_1997 import WATCHED, outcome
+from lstm_numba.teaching.after_1997 import WATCHED, counted, judge, outcome
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
 @pytest.mark.parametrize("name", [name for name in later.ROWS if not name.endswith(("0", "0-chrono"))])
@@ -151,3 +154,22 @@ def test_dask_runs_the_trials_that_this_process_would_run(tmp_path):
     for trial in trials:
         here = rerun.run_trial("hs97-3a-guess", trial["seed"])
         assert {**here, "seconds": 0} == {**trial, "seconds": 0}
+
+
+def test_the_stored_study_belongs_to_the_rows_and_tells_what_is_missing():
+    stored = json.loads((RESULTS / "papers_modern.json").read_text(encoding="utf-8"))
+    assert not stored["provenance"]["sources_modified"]
+    assert set(stored["rows"]) <= set(stored["about"]) == set(study.OTHERS)
+    for name, about in stored["about"].items():
+        assert about == json.loads(json.dumps(study.describe(study.OTHERS[name]))), name
+    for name, trials in stored["rows"].items():
+        seeds = [trial["seed"] for trial in trials]
+        assert seeds == sorted(set(seeds)), name
+        for trial in trials:
+            assert trial["row"] == name
+            assert trial["after"] is None or trial["after"] <= trial["seen"]
+            assert trial["seen"] < stored["about"][name]["cap"] + 32  # the last batch may reach beyond it
+            assert trial["seconds"] > 0
+    assert sum(counted(stored).values()) == len(study.OTHERS)
+    verdicts = {judge(stored["rows"].get(name, [])) for name in stored["about"] if not name.startswith("gers-")}
+    assert verdicts <= {"not run yet", "too few trials", "solved", "mostly", "sometimes", "not in this budget"}
