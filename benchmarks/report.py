@@ -229,8 +229,8 @@ def recurrent_report(result: dict) -> str:
     parts = [
         "## Recurrent layers",
         f"{where['processor']}, {where['cores']} cores; {versions}; commit {str(where['commit'])[:10]}"
-        f"{' with uncommitted changes' if where['sources_modified'] else ''}; {len(table)} cases in "
-        f"{result['seconds']:.0f} s. Measured peak: {peaks}.",
+        f"{' with uncommitted changes' if where['sources_modified'] else ''}; {len(table)} cases. "
+        f"Measured peak: {peaks}.",
         "### Targets",
         targets_table(table),
         "### Share of the peak",
