@@ -10,6 +10,7 @@ COMMANDS = {
     "recurrent": "layers against PyTorch, ONNX Runtime and NumPy, over all shapes",
     "memory": "peak memory of one call, in a process of its own",
     "checkpointing": "memory and time of training with segments of the sequence recomputed",
+    "where_time_goes": "matrix products, gates and the rest, and what could be won at most",
     "streaming": "one time step at a time",
     "training_loop": "a small model trained end to end, optimiser included",
     "cold_start": "import, first compile and first call in new processes",
@@ -18,7 +19,16 @@ COMMANDS = {
     "report": "the stored results as Markdown tables, with the targets",
     "plots": "roofline, heat maps and ladder from the stored results",
 }
-SUITE = ("recurrent", "memory", "streaming", "training_loop", "cold_start", "ladder")
+SUITE = (
+    "recurrent",
+    "where_time_goes",
+    "memory",
+    "checkpointing",
+    "streaming",
+    "training_loop",
+    "cold_start",
+    "ladder",
+)
 
 
 def parser_of_everything() -> argparse.ArgumentParser:

@@ -319,6 +319,32 @@ def ladder_report(result: dict) -> str:
     return "## The ladder\n\n" + markdown_table(["size", "rung", "us", "GFLOP/s"], rows)
 
 
+def where_report(result: dict) -> str:
+    """Where the time goes on one thread."""
+    rows = []
+    for row in result["rows"]:
+        shares = [f"{row[f'share_{part}']:.0%}" for part in ("products", "gates", "rest")]
+        ratios = [row["ratio"]["of_medians"], row["ratio_without_rest"], row["ratio_at_peak"]]
+        rows.append([row["mode"], str(row["B"]), str(row["H"]), *shares, *(f"{value:.2f}" for value in ratios)])
+    head = ["", "B", "H", "products", "gates", "rest", "ratio to PyTorch", "without the rest", "at the peak"]
+    return f"## Where the time goes: {result['about']}\n\n" + markdown_table(head, rows)
+
+
+def checkpointing_report(result: dict) -> str:
+    """What recomputing saves and costs."""
+    rows = [
+        [
+            str(row["T"]),
+            str(row["checkpoint"]),
+            f"{row['peak_bytes'] / 2**20:.1f}",
+            f"{row['slower_than_without']['of_medians']:.2f}",
+        ]
+        for row in result["rows"]
+    ]
+    head = ["T", "steps in a segment", "peak MiB", "time, without = 1"]
+    return f"## Checkpointing: {result['about']}\n\n" + markdown_table(head, rows)
+
+
 def stress_report(result: dict) -> str:
     """The stress run."""
     growth = result["memory_growth"]
@@ -331,7 +357,9 @@ def stress_report(result: dict) -> str:
 
 REPORTS: dict[str, Callable[[dict], str]] = {
     "recurrent": recurrent_report,
+    "where_time_goes": where_report,
     "memory": memory_report,
+    "checkpointing": checkpointing_report,
     "streaming": streaming_report,
     "training_loop": loop_report,
     "cold_start": cold_report,

@@ -27,6 +27,7 @@ from benchmarks import (
     streaming,
     stress,
     training_loop,
+    where_time_goes,
 )
 from benchmarks.candidates import ONNX, OURS, REFERENCE, TORCH, Candidate, Problem, build
 from benchmarks.cases import Case
@@ -327,6 +328,24 @@ def test_both_training_loops_have_the_same_losses():
     assert "## Training loop" in report.loop_report({"about": "a loop", "rows": [row]})
 
 
+def test_parts_of_the_time_add_up():
+    gates = {"forward": 2e-9, "backward": 1e-9}
+    for mode in cases.MODES:
+        case = cases.Case("where", "LSTM", mode, 8, 2, 16, 16, threads=1)
+        row = where_time_goes.measure(case, gates, rounds=1, seconds=1e-5, quiet=None)
+        assert row["share_products"] + row["share_gates"] + row["share_rest"] == pytest.approx(1)
+        assert 0 < row["share_of_peak"] < row["share_products"] * 1.5
+        assert row["ratio_without_rest"] * (row["share_products"] + row["share_gates"]) == pytest.approx(
+            row["ratio"]["of_medians"]
+        )
+        assert "## Where the time goes" in report.where_report({"about": "a layer", "rows": [row]})
+
+
+def test_gates_take_time_in_proportion():
+    forward = where_time_goes.seconds_per_unit(where_time_goes._forward_gates, 6, 1)
+    assert 0 < forward < 1e-6
+
+
 def test_memory_of_a_candidate():
     measured = memory.measure(replace(SMALL, T=64, B=32, H=32), TORCH)
     assert measured.get("bytes", 1) > 0
@@ -393,6 +412,7 @@ def test_checkpointing_trades_memory_for_time():
     from benchmarks import checkpointing
 
     rows = checkpointing.run(100, 3, 1e-4)
+    assert "## Checkpointing" in report.checkpointing_report({"about": "a layer", "rows": rows})
     assert [row["checkpoint"] for row in rows] == [None, 25, 10, 1]
     assert rows[2]["peak_bytes"] < rows[1]["peak_bytes"] < rows[0]["peak_bytes"]
     assert all(row["slower_than_without"]["of_medians"] > 0 for row in rows)
