@@ -41,6 +41,9 @@ CHECKED: list[tuple[Kernel, Target]] = [
     *_both("lstm", 512, 8, "tf32", H100, SM_90A),
     *_both("lstm", 1024, 8, "float32", H100, SM_90A),
     *_both("gru", 128, 8, "float32", H100, SM_90A),
+    (plan("lstm", 64, 8, "float32", A100, "bfloat16").forward, SM_80),
+    (plan("lstm", 256, 8, "float32", H100, "bfloat16").forward, SM_90A),
+    (plan("lstm", 768, 16, "float32", H100, "bfloat16").forward, SM_90A),
     *_both("rnn_tanh", 64, 8, "tf32", H100, SM_90A),
     (steps.forward("lstm", "float32"), SM_80),
     (steps.backward("gru", "float64"), SM_90A),
@@ -50,7 +53,7 @@ CHECKED: list[tuple[Kernel, Target]] = [
 # The table adds the sizes in between and larger batches.
 TABLE: list[tuple[Kernel, Target]] = [
     *CHECKED,
-    *(row for precision in ("tf32", "float32") for H in (64, 128, 192, 256, 384, 512, 768, 1024)
+    *(row for precision in ("tf32", "float32", "bfloat16") for H in (64, 128, 192, 256, 384, 512, 768, 1024)
       for B in (8, 2048) for row in _both("lstm", H, B, precision, H100, SM_90A)),
     *(row for H in (128, 256, 512) for row in _both("gru", H, 8, "tf32", H100, SM_90A)),
 ]  # fmt: skip

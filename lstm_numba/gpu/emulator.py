@@ -406,6 +406,8 @@ class Emulator:
 
         return {
             "mma_tf32": lambda *registers: with_warp(registers, _mma_tf32),
+            "mma_bf16": lambda *registers: with_warp(registers, _mma_bf16),
+            "pack_bf16": lambda low, high: _to_bf16(low) | _to_bf16(high) << 16,
             "to_tf32": _to_tf32,
             "to_tf32_here": _to_tf32,
             "float_bits": _float_bits,
@@ -477,6 +479,15 @@ def _to_tf32(x: Any) -> int:
     return bits if bits & 0x7F800000 == 0x7F800000 else (bits + 0x1000) & 0xFFFFE000
 
 
+def _to_bf16(x: Any) -> int:
+    """Round to 7 explicit mantissa bits, ties to even, and keep the upper half; Inf and NaN pass."""
+    _AS_FLOAT[0] = x
+    bits = _AS_BITS[0]
+    if bits & 0x7F800000 == 0x7F800000:
+        return bits >> 16 | (0x40 if bits & 0x7FFFFF else 0)  # NaN stays NaN without its lower bits
+    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 & 0xFFFF
+
+
 def fragment_positions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row and column of every register of every lane in the three tiles of ``mma.m16n8k8`` with TF32 factors.
 
@@ -511,6 +522,43 @@ def _mma_tf32(lanes: list[tuple]) -> list[tuple]:
     left, right, total = np.empty((16, 8), np.float32), np.empty((8, 8), np.float32), np.empty((16, 8), np.float32)
     left[_A[..., 0], _A[..., 1]] = factors[:, :4]
     right[_B[..., 0], _B[..., 1]] = factors[:, 4:]
+    total[_C[..., 0], _C[..., 1]] = np.array([registers[6:] for registers in lanes], np.float32)
+    result = (left @ right + total)[_C[..., 0], _C[..., 1]]
+    return [tuple(row) for row in result]
+
+
+def fragment_positions_bf16() -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of every number of every lane in the factors of ``mma.m16n8k16`` with bfloat16.
+
+    Returns
+    -------
+    a, b
+        Integer arrays (32, numbers, 2): ``a`` of the (16, 16) left factor, four registers of two numbers per lane, low
+        half first; ``b`` of the (16, 8) right factor, two registers. The sum is as in :func:`fragment_positions`.
+
+    Examples
+    --------
+    >>> a, b = fragment_positions_bf16()
+    >>> a[5, :4].tolist()  # lane 5, registers 0 and 1
+    [[1, 2], [1, 3], [9, 2], [9, 3]]
+    """
+    lane = np.arange(32)
+    group, quad = lane >> 2, lane & 3
+    a = [[group + 8 * (r & 1), 2 * quad + half + 8 * (r >> 1)] for r in range(4) for half in range(2)]
+    b = [[2 * quad + half + 8 * r, group] for r in range(2) for half in range(2)]
+    return np.stack(a).transpose(2, 0, 1), np.stack(b).transpose(2, 0, 1)
+
+
+_A16, _B16 = fragment_positions_bf16()
+
+
+def _mma_bf16(lanes: list[tuple]) -> list[tuple]:
+    bits = np.array([registers[:6] for registers in lanes], np.uint32)
+    halves = np.stack([bits << np.uint32(16), bits & np.uint32(0xFFFF0000)], axis=-1).reshape(len(lanes), 12)
+    factors = halves.view(np.float32)
+    left, right, total = np.empty((16, 16), np.float32), np.empty((16, 8), np.float32), np.empty((16, 8), np.float32)
+    left[_A16[..., 0], _A16[..., 1]] = factors[:, :8]
+    right[_B16[..., 0], _B16[..., 1]] = factors[:, 8:]
     total[_C[..., 0], _C[..., 1]] = np.array([registers[6:] for registers in lanes], np.float32)
     result = (left @ right + total)[_C[..., 0], _C[..., 1]]
     return [tuple(row) for row in result]

@@ -41,12 +41,18 @@ class Plan:
 
 
 def set_precision(precision: str) -> None:
-    """Choose how tensor cores multiply: ``"float32"`` (default, three products) or ``"tf32"`` (one, 11-bit factors).
+    """Choose how tensor cores multiply; arrays, sums and states are float32 in any case.
+
+    Parameters
+    ----------
+    precision
+        ``"float32"`` (default, three products of TF32), ``"tf32"`` (one product, factors of 11 bits) or ``"bfloat16"``
+        (factors of 8 bits in the recurrent product forward; everything else as with ``"tf32"``).
 
     Raises
     ------
     ValueError
-        If ``precision`` is neither.
+        If ``precision`` is none of them.
 
     Examples
     --------
@@ -117,6 +123,7 @@ def _grid_blocks(H: int) -> int:
 def plan(cell: str, H: int, B: int, dtype: str, chip: Chip, precision: str | None = None) -> Plan:
     """Choose kernels for a cell of ``H`` units and a batch of ``B`` on a chip."""
     precision = precision or _precision
+    back = "tf32" if precision == "bfloat16" else precision
     chosen = family(H, dtype, chip)
     if chosen == "steps":
         return Plan(chosen, H, dtype, steps.forward(cell, dtype), steps.backward(cell, dtype), 1, 1, 0)
@@ -125,14 +132,14 @@ def plan(cell: str, H: int, B: int, dtype: str, chip: Chip, precision: str | Non
         blocks = _grid_blocks(padded)
         teams = chip.multiprocessors // blocks
         # Two tiles of sequences per block only where the registers suffice and one tile would not hold the batch.
-        tiles = 2 if 8 * teams < B and padded <= 512 and precision == "tf32" else 1
+        tiles = 2 if 8 * teams < B and padded <= 512 and precision != "float32" else 1
         split = 2 if padded <= 512 else 4
         return Plan(
             chosen,
             padded,
             precision,
             grid.forward(cell, padded, blocks, tiles, split, precision),
-            grid.backward(cell, padded, blocks, precision, warps=16 if padded % 64 == 0 else 8),
+            grid.backward(cell, padded, blocks, back, warps=16 if padded % 64 == 0 else 8),
             blocks,
             blocks,
             teams,
@@ -143,13 +150,13 @@ def plan(cell: str, H: int, B: int, dtype: str, chip: Chip, precision: str | Non
     else:
         padded, blocks, back_blocks, warps, split = next(row for row in _CLUSTERS if row[0] >= H)
     crowded = 8 * (chip.multiprocessors // blocks) < B
-    tiles = 2 if crowded and (padded < 256 or precision == "tf32") else 1
+    tiles = 2 if crowded and (padded < 256 or precision != "float32") else 1
     return Plan(
         chosen,
         padded,
         precision,
         slices.forward(cell, padded, blocks, tiles, precision),
-        slices.backward(cell, padded, back_blocks, 2 if crowded else 1, warps, split, precision),
+        slices.backward(cell, padded, back_blocks, 2 if crowded else 1, warps, split, back),
         blocks,
         back_blocks,
         0,

@@ -38,13 +38,20 @@ class Builtin:
         raise RuntimeError(f"{self.name}: a device operation, callable in a compiled or an emulated kernel only")
 
 
-# ---- Tensor cores. Fragment layouts: PTX ISA, "Matrix fragments for mma.m16n8k8".
+# ---- Tensor cores. Fragment layouts: PTX ISA, "Matrix fragments for mma.m16n8k8" and "... m16n8k16".
 mma_tf32 = Instruction(
     "mma_tf32",
     "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};",
     "ffff",
     "rrrrrrffff",
 )
+mma_bf16 = Instruction(
+    "mma_bf16",
+    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};",
+    "ffff",
+    "rrrrrrffff",
+)
+pack_bf16 = Instruction("pack_bf16", "cvt.rn.bf16x2.f32 $0, $2, $1;", "r", "ff")  # the first operand in the low half
 to_tf32 = Instruction("to_tf32", "cvt.rna.tf32.f32 $0, $1;", "r", "f")
 to_tf32_here = Instruction("to_tf32_here", "cvt.rna.tf32.f32 $0, $1;", "r", "f", pinned=True)
 float_bits = Instruction("float_bits", "mov.b32 $0, $1;", "r", "f")

@@ -22,7 +22,10 @@ def test_rows_are_complete(tmp_path, device):
     assert result["failed"] == result["not_reached"] == []
     (row,) = result["rows"]
     assert row["family"] == "block"
-    assert set(row["us"]) == {"ours float32", "ours tf32", "cudnn float32", "cudnn tf32"}
+    assert set(row["us"]) == {
+        "ours float32", "ours tf32", "ours bfloat16", "cudnn float32", "cudnn tf32",
+    }  # fmt: skip
+    assert result["provenance"]["products"] == "own kernel"
     for ways in [*row["us"].values(), *row["kernel_us_per_step"].values()]:
         assert ways["forward"] > 0
         assert ways["training"] > 0

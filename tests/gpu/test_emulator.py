@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from numba import cuda, float32, int32, uint32
 
-from lstm_numba.gpu.emulator import Deadlock, Emulator, Race, fragment_positions
+from lstm_numba.gpu.emulator import Deadlock, Emulator, Race, fragment_positions, fragment_positions_bf16
 from lstm_numba.gpu.ptx import (
     add_release,
     cluster_arrive,
@@ -17,7 +18,9 @@ from lstm_numba.gpu.ptx import (
     element_address,
     load4_shared,
     load_acquire,
+    mma_bf16,
     mma_tf32,
+    pack_bf16,
     remote_address,
     shared_address,
     store_remote,
@@ -226,6 +229,41 @@ def tile_product(A, B, C):
     C[g, 2 * t], C[g, 2 * t + 1], C[g + 8, 2 * t], C[g + 8, 2 * t + 1] = c
 
 
+def tile_product_bf16(A, B, C):
+    """C (16, 8) = A (16, 16) @ B (16, 8) by one warp; registers by hand, from the figures of the PTX manual."""
+    lane = int32(cuda.threadIdx.x)
+    g, t = lane >> 2, 2 * (lane & 3)
+    zero = float32(0)
+    c = mma_bf16(
+        pack_bf16(A[g, t], A[g, t + 1]), pack_bf16(A[g + 8, t], A[g + 8, t + 1]),
+        pack_bf16(A[g, t + 8], A[g, t + 9]), pack_bf16(A[g + 8, t + 8], A[g + 8, t + 9]),
+        pack_bf16(B[t, g], B[t + 1, g]), pack_bf16(B[t + 8, g], B[t + 9, g]), zero, zero, zero, zero,
+    )  # fmt: skip
+    C[g, t], C[g, t + 1], C[g + 8, t], C[g + 8, t + 1] = c
+
+
+def test_tensor_core_product_of_bfloat16(rng):
+    A, B = rng.integers(-9, 9, (16, 16)).astype(np.float32), rng.integers(-9, 9, (16, 8)).astype(np.float32)
+    C = np.full((16, 8), np.nan, np.float32)
+    Emulator().launch(tile_product_bf16, 1, 32, (A, B, C))
+    np.testing.assert_array_equal(C, A @ B)  # small integers are exact in bfloat16
+
+
+def test_bfloat16_rounding():
+    """To the nearest, ties to even, as PyTorch does on the CPU."""
+
+    def round_all(x, y):
+        y[cuda.threadIdx.x] = pack_bf16(x[cuda.threadIdx.x], float32(1))
+
+    x = np.array([1, 1 + 2**-7, 1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-9, np.inf, np.nan, 0, 1e-40, 3e38], np.float32)
+    x = np.concatenate([x, np.random.default_rng(0).normal(size=100).astype(np.float32)])
+    y = np.zeros(len(x), np.uint32)
+    Emulator().launch(round_all, 1, len(x), (x, y))
+    assert (y >> 16 == 0x3F80).all()  # the second operand is in the upper half
+    expected = torch.from_numpy(x).to(torch.bfloat16).float().numpy()
+    np.testing.assert_array_equal((y << 16).view(np.float32), expected)
+
+
 def test_tensor_core_product(rng):
     A, B = rng.integers(-9, 9, (16, 8)).astype(np.float32), rng.integers(-9, 9, (8, 8)).astype(np.float32)
     C = np.full((16, 8), np.nan, np.float32)
@@ -252,6 +290,13 @@ def test_fragment_layouts_agree_with_an_independent_source():
     np.testing.assert_array_equal(a, _layout(((4, 8), (2, 2)), ((16, 1), (8, 64)), rows=16))
     np.testing.assert_array_equal(b[..., ::-1], _layout(((4, 8), (2,)), ((8, 1), (32,)), rows=8))  # stored as (N, K)
     np.testing.assert_array_equal(c, _layout(((4, 8), (2, 2)), ((32, 1), (16, 8)), rows=16))
+
+
+def test_fragment_layouts_of_bfloat16_agree_with_an_independent_source():
+    """The same for SM80_16x8x16_F32BF16BF16F32_TN."""
+    a, b = fragment_positions_bf16()
+    np.testing.assert_array_equal(a, _layout(((4, 8), (2, 2, 2)), ((32, 1), (16, 8, 128)), rows=16))
+    np.testing.assert_array_equal(b[..., ::-1], _layout(((4, 8), (2, 2)), ((16, 1), (8, 64)), rows=8))
 
 
 def test_tf32_rounding():

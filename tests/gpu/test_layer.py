@@ -117,7 +117,7 @@ def test_tf32_is_less_precise_and_has_to_be_asked_for(rng):
     assert relative_error(strict, expected) < 1e-6
     assert 1e-6 < relative_error(fast, expected) < 5e-3
     assert planning.get_precision() == "float32"
-    with pytest.raises(ValueError, match="precision: expected one of 'float32', 'tf32', got 'fp8'"):
+    with pytest.raises(ValueError, match="precision: expected one of 'float32', 'tf32', 'bfloat16', got 'fp8'"):
         planning.set_precision("fp8")
 
 

@@ -1,17 +1,24 @@
-"""Products of small matrix tiles on tensor cores, in TF32 or, from three TF32 products, in float32.
+"""Products of small matrix tiles on tensor cores, in TF32, bfloat16 or, from three TF32 products, in float32.
 
 TF32 keeps 11 bits of each factor. Splitting a factor into ``high + low``, both TF32, keeps 22, and
 ``high high + high low + low high`` is then as good as a float32 product (the ``low low`` part is below its rounding).
 The recurrent weights stay in registers as float32 values; their two parts are recomputed at every use (``to_tf32_here``
 keeps the compiler from doing it once before the loop), because that is cheap and twice the registers are not there.
+
+bfloat16 keeps 8 bits of each factor, of both signs and with the range of float32. A register holds two of them, and one
+product covers sixteen columns instead of eight. Sums, gates and states stay float32. It serves the forward kernels;
+the way back is TF32 then.
 """
+
+from dataclasses import dataclass
+from functools import cache
 
 from numba import cuda, int32
 
 from lstm_numba.gpu.binding import DeviceFunction, device
-from lstm_numba.gpu.ptx import bits_float, float_bits, mma_tf32, to_tf32, to_tf32_here
+from lstm_numba.gpu.ptx import bits_float, float_bits, mma_bf16, mma_tf32, pack_bf16, to_tf32, to_tf32_here
 
-PRECISIONS = ("float32", "tf32")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 @device
@@ -95,6 +102,61 @@ def whole_cell(d0, d1, d2, d3):
 
 def tools(precision: str) -> tuple[DeviceFunction, DeviceFunction, DeviceFunction]:
     """Return ``keep`` (what a weight register holds), the product with weights on the left, and on the right."""
-    if precision == "tf32":
-        return rounded, weights_left_tf32, weights_right_tf32
-    return unchanged, weights_left_float32, weights_right_float32
+    if precision == "float32":
+        return unchanged, weights_left_float32, weights_right_float32
+    return rounded, weights_left_tf32, weights_right_tf32
+
+
+@dataclass(frozen=True)
+class WeightTiles:
+    """Weights of a forward kernel in the registers of a warp: 16 rows, sixteen columns at a time.
+
+    The 16 rows are the four slots of four units, slot-major. Of each sixteen columns, a lane holds those from
+    ``4 * quad`` to ``4 * quad + 3``, for two rows.
+    """
+
+    registers: int  # per lane and sixteen columns
+    load: DeviceFunction  # (R, unit, slot, column, w, s): to w[s], w[s + 1], ...
+    multiply: DeviceFunction  # (w, s, h, d0, d1, d2, d3): times four numbers of h, added to d
+
+
+@cache
+def weight_tiles(precision: str) -> WeightTiles:
+    """Return how a forward kernel keeps and multiplies its weights."""
+    if precision == "bfloat16":
+        return WeightTiles(4, load_bfloat16, multiply_bfloat16)
+    keep, product, _ = tools(precision)
+
+    @device
+    def load(R, unit, slot, column, w, s):
+        for q in range(2):
+            k = column + 2 * q
+            w[s + 4 * q] = keep(R[unit, slot, k])
+            w[s + 4 * q + 1] = keep(R[unit, slot + 2, k])
+            w[s + 4 * q + 2] = keep(R[unit, slot, k + 1])
+            w[s + 4 * q + 3] = keep(R[unit, slot + 2, k + 1])
+
+    @device
+    def multiply(w, s, h, d0, d1, d2, d3):
+        d = product(w[s], w[s + 1], w[s + 2], w[s + 3], h[0], h[1], d0, d1, d2, d3)
+        return product(w[s + 4], w[s + 5], w[s + 6], w[s + 7], h[2], h[3], d[0], d[1], d[2], d[3])
+
+    return WeightTiles(8, load, multiply)
+
+
+@device
+def load_bfloat16(R, unit, slot, column, w, s):
+    """Two neighbouring columns per register; the upper row and the lower row take turns."""
+    for q in range(2):
+        k = column + 2 * q
+        w[s + 2 * q] = bits_float(pack_bf16(R[unit, slot, k], R[unit, slot, k + 1]))
+        w[s + 2 * q + 1] = bits_float(pack_bf16(R[unit, slot + 2, k], R[unit, slot + 2, k + 1]))
+
+
+@device
+def multiply_bfloat16(w, s, h, d0, d1, d2, d3):
+    """One product of sixteen columns."""
+    return mma_bf16(
+        float_bits(w[s]), float_bits(w[s + 1]), float_bits(w[s + 2]), float_bits(w[s + 3]),
+        pack_bf16(h[0], h[1]), pack_bf16(h[2], h[3]), d0, d1, d2, d3,
+    )  # fmt: skip

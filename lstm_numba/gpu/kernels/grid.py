@@ -18,7 +18,7 @@ from numba import cuda, float32, int32, int64, uint32
 
 from lstm_numba.gpu.binding import Kernel, device
 from lstm_numba.gpu.cells import cell
-from lstm_numba.gpu.kernels.fragments import tools, whole_cell
+from lstm_numba.gpu.kernels.fragments import tools, weight_tiles, whole_cell
 from lstm_numba.gpu.ptx import (
     add_release,
     cooperative,
@@ -50,14 +50,15 @@ def wait_for_team(counters, team, wanted):
 def forward(name: str, H: int, blocks: int, tiles: int, split: int, precision: str) -> Kernel:
     """Make the forward kernel: ``blocks`` per group, ``8 * tiles`` sequences, the product split ``split`` ways."""
     step = cell(name, "float32").step
-    keep, product, _ = tools(precision)
+    weights = weight_tiles(precision)
+    REGISTERS, load, multiply = weights.registers, weights.load, weights.multiply
     UNITS = H // blocks
     QUADS = UNITS // 4  # tiles of four units
     WARPS = QUADS * split
     THREADS = 32 * WARPS
     DEPTH = H // split  # columns of the product per warp
     PAIRS = DEPTH // 16
-    WEIGHTS = 8 * PAIRS
+    WEIGHTS = REGISTERS * PAIRS
     ROWS = 8 * tiles
     PITCH = H + 4
     BUFFER = ROWS * PITCH
@@ -86,13 +87,7 @@ def forward(name: str, H: int, blocks: int, tiles: int, split: int, precision: s
         unit = first_unit + (group & int32(3))
         slot = group >> int32(2)
         for p in range(PAIRS):
-            for q in range(2):
-                k = share * int32(DEPTH) + p * 16 + 4 * quad + 2 * q
-                s = 8 * p + 4 * q
-                w[s] = keep(R[unit, slot, k])
-                w[s + 1] = keep(R[unit, slot + 2, k])
-                w[s + 2] = keep(R[unit, slot, k + 1])
-                w[s + 3] = keep(R[unit, slot + 2, k + 1])
+            load(R, unit, slot, share * int32(DEPTH) + p * 16 + 4 * quad, w, REGISTERS * p)
 
         column = 2 * quad + (group >> int32(2))
         carry = cuda.local.array(tiles, float32)
@@ -146,12 +141,9 @@ def forward(name: str, H: int, blocks: int, tiles: int, split: int, precision: s
                 for j in range(tiles):
                     place = (int32(8 * j) + group) * int32(PITCH) + share * int32(DEPTH) + int32(16 * p) + 4 * quad
                     h = load4_shared(base + uint32(4) * uint32(place))
-                    i0 = 8 * p
-                    d = product(
-                        w[i0], w[i0 + 1], w[i0 + 2], w[i0 + 3], h[0], h[1],
-                        total[4 * j], total[4 * j + 1], total[4 * j + 2], total[4 * j + 3],
-                    )  # fmt: skip
-                    d = product(w[i0 + 4], w[i0 + 5], w[i0 + 6], w[i0 + 7], h[2], h[3], d[0], d[1], d[2], d[3])
+                    d = multiply(
+                        w, REGISTERS * p, h, total[4 * j], total[4 * j + 1], total[4 * j + 2], total[4 * j + 3]
+                    )
                     total[4 * j] = d[0]
                     total[4 * j + 1] = d[1]
                     total[4 * j + 2] = d[2]

@@ -21,7 +21,7 @@ from numba import cuda, float32, int32, int64, uint32
 
 from lstm_numba.gpu.binding import Kernel
 from lstm_numba.gpu.cells import cell
-from lstm_numba.gpu.kernels.fragments import tools, whole_cell
+from lstm_numba.gpu.kernels.fragments import tools, weight_tiles, whole_cell
 from lstm_numba.gpu.ptx import (
     cluster_arrive,
     cluster_rank,
@@ -42,7 +42,8 @@ from lstm_numba.gpu.ptx import (
 def forward(name: str, H: int, blocks: int, tiles: int, precision: str) -> Kernel:
     """Make the forward kernel of a cell for ``H`` units, ``blocks`` per cluster and ``8 * tiles`` sequences."""
     step = cell(name, "float32").step
-    keep, product, _ = tools(precision)
+    weights = weight_tiles(precision)
+    REGISTERS, load, multiply = weights.registers, weights.load, weights.multiply
     UNITS = H // blocks
     WARPS = UNITS // 4
     THREADS = 32 * WARPS
@@ -51,7 +52,7 @@ def forward(name: str, H: int, blocks: int, tiles: int, precision: str) -> Kerne
     PITCH = H + 4  # rows of h are padded so that 128-bit reads of eight rows touch different banks
     HALF = ROWS * PITCH
     BUFFER = 2 * HALF
-    WEIGHTS = 8 * PAIRS
+    WEIGHTS = REGISTERS * PAIRS
     SUMS = 4 * tiles
     CLUSTERED = blocks > 1
 
@@ -77,13 +78,7 @@ def forward(name: str, H: int, blocks: int, tiles: int, precision: str) -> Kerne
         unit = first_unit + (group & int32(3))
         slot = group >> int32(2)
         for p in range(PAIRS):
-            for q in range(2):
-                k = p * 16 + 4 * quad + 2 * q
-                s = 8 * p + 4 * q
-                w[s] = keep(R[unit, slot, k])
-                w[s + 1] = keep(R[unit, slot + 2, k])
-                w[s + 2] = keep(R[unit, slot, k + 1])
-                w[s + 3] = keep(R[unit, slot + 2, k + 1])
+            load(R, unit, slot, p * 16 + 4 * quad, w, REGISTERS * p)
 
         for e in range(thread, ROWS * H, THREADS):
             n = e // int32(H)
@@ -145,12 +140,9 @@ def forward(name: str, H: int, blocks: int, tiles: int, precision: str) -> Kerne
                 for j in range(tiles):
                     row = (int32(8 * j) + group) * int32(PITCH)
                     h = load4_shared(base + uint32(4) * uint32(read + row + int32(16 * p) + 4 * quad))
-                    s0 = 8 * p
-                    d = product(
-                        w[s0], w[s0 + 1], w[s0 + 2], w[s0 + 3], h[0], h[1],
-                        total[4 * j], total[4 * j + 1], total[4 * j + 2], total[4 * j + 3],
-                    )  # fmt: skip
-                    d = product(w[s0 + 4], w[s0 + 5], w[s0 + 6], w[s0 + 7], h[2], h[3], d[0], d[1], d[2], d[3])
+                    d = multiply(
+                        w, REGISTERS * p, h, total[4 * j], total[4 * j + 1], total[4 * j + 2], total[4 * j + 3]
+                    )
                     total[4 * j] = d[0]
                     total[4 * j + 1] = d[1]
                     total[4 * j + 2] = d[2]

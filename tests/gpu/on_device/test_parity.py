@@ -17,7 +17,7 @@ from lstm_numba.gpu.device import CudaMissing, GpuDevice, require_gpu, use_devic
 from lstm_numba.gpu.plan import PRECISIONS, family, precision
 from lstm_numba.gradcheck import relative_error
 from tests.conftest import TOLERANCE
-from tests.gpu.test_emulator import tile_product
+from tests.gpu.test_emulator import tile_product, tile_product_bf16
 
 try:
     require_gpu()
@@ -27,7 +27,7 @@ except CudaMissing as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
 SEED = int.from_bytes(os.urandom(4), "little")  # fresh numbers every time; printed when a test fails
-ALLOWED = {"float32": 2e-5, "tf32": 1e-2}  # longer sums than on the CPU, in another order
+ALLOWED = {"float32": 2e-5, "tf32": 1e-2, "bfloat16": 5e-2}  # longer sums than on the CPU, in another order
 
 
 class PoisonedGpu(GpuDevice):
@@ -55,6 +55,11 @@ def test_fragment_layouts_of_the_hardware(device):
     A, B = rng.integers(-9, 9, (16, 8)).astype(np.float32), rng.integers(-9, 9, (8, 8)).astype(np.float32)
     C = device.empty((16, 8), np.float32)
     device.launch(Kernel("tile_product", tile_product, 32, (2, 2, 2)), 1, device.upload(A), device.upload(B), C)
+    np.testing.assert_array_equal(device.download(C), A @ B)
+    A, B = rng.integers(-9, 9, (16, 16)).astype(np.float32), rng.integers(-9, 9, (16, 8)).astype(np.float32)
+    C = device.empty((16, 8), np.float32)
+    kernel = Kernel("tile_product_bf16", tile_product_bf16, 32, (2, 2, 2))
+    device.launch(kernel, 1, device.upload(A), device.upload(B), C)
     np.testing.assert_array_equal(device.download(C), A @ B)
 
 
