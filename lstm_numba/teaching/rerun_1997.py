@@ -884,6 +884,7 @@ def verdict(row: Row, trials: list[dict[str, Any]]) -> str:
         ``"too few trials"``: fewer than 10. ``"reproduces"``:
         the published share of successful trials is not above the 95 per cent interval of ours (for a published share
         of 0: inside it), and our median is between half and twice the published mean, where one was published.
+        ``"given up too early"``: the middle trial was given up before twice the published number.
         Otherwise ``"does not: fewer solved"``, ``"does not: more solved"``, ``"does not: slower"`` or
         ``"does not: faster"``.
 
@@ -894,6 +895,8 @@ def verdict(row: Row, trials: list[dict[str, Any]]) -> str:
     'reproduces'
     >>> verdict(ROWS["hs97-6a"], [{"after": 300_000, "seconds": 1.0}] * 10)
     'does not: slower'
+    >>> verdict(ROWS["hs97-1-rtrl-3"], [{"after": None, "seen": 60_000, "seconds": 1.0}] * 10)
+    'given up too early'
     """
     if row.run is None:
         return "quoted"
@@ -911,6 +914,8 @@ def verdict(row: Row, trials: list[dict[str, Any]]) -> str:
     if share == 0 and low > 0.05:
         return "does not: more solved"
     if "after" in row.published:
+        if found["median"] is None and max(trial["seen"] for trial in trials) < 2 * row.published["after"]:
+            return "given up too early"
         if found["median"] is None or found["median"] > 2 * row.published["after"]:
             return "does not: slower"
         if found["median"] < row.published["after"] / 2:
