@@ -138,8 +138,7 @@ def test_nobody_imports_plots_or_teaching(path):
 def test_what_the_cache_key_leaves_out_is_out_of_the_kernels_reach():
     """Modules with kernels, and all they may import, must be in the key of the disk cache."""
     left_out = {name.removesuffix(".py") for name in NOT_IN_KERNELS}
-    compiled = {"cells", "elementary", "cpu", "contract", "historic", "jit"}
-    compiled = {"cells", "elementary", "cpu", "contract", "jit", "variants"}
+    compiled = {"cells", "elementary", "cpu", "contract", "historic", "jit", "variants"}
     for path in MODULES:
         reached = {name.removeprefix("lstm_numba.").split(".")[0] for name in imports_of(path)}
         if part_of(module_name(path)) in compiled:
