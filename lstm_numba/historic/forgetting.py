@@ -3,7 +3,7 @@
 Gers, Schmidhuber and Cummins (2000) let embedded Reber strings follow each other without end and without a reset.
 The state of a cell of 1997 can then only grow; a forget gate learns to multiply it by nearly zero between two strings.
 
-The learning rule is that of :mod:`lstm_numba.historic.kernel`, with one factor more. The derivative of the state ``s``
+The learning rule is that of ``lstm_numba.historic.kernel``, with one factor more. The derivative of the state ``s``
 of a cell with respect to a weight ``w`` is carried forward in time,
 
     ds(t)/dw = f(t) ds(t-1)/dw + [what s(t) = f(t) s(t-1) + i(t) g(t) adds when w is changed now],
