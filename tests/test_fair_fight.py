@@ -14,12 +14,8 @@ from lstm_numba.teaching.fair_fight import MODELS, TASKS, Budget, Model, Stepper
 from lstm_numba.teaching.fair_fight.tasks import PARTS, _documentation
 from lstm_numba.teaching.fair_fight.training import pick
 
-NEEDS = {"traffic": ("pandas", "autots")}
-
 
 def draw(name, B=4, part="train", place=0, seed=0):
-    for package in NEEDS.get(name, ()):
-        pytest.importorskip(package)
     task = TASKS[name]
     return task, task.draw(np.random.default_rng(seed), B, part, task.lengths[place])
 
