@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("--out", type=Path, default=OUT, help="file of JSON lines; what is there is not run again")
         command.add_argument("--models", nargs="+", choices=tuple(MODELS), default=tuple(MODELS))
         command.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=tuple(TASKS))
-        command.add_argument("--trials", type=int, default=6, help="of the random search, the same for every model")
+        command.add_argument("--trials", type=int, default=8, help="of the random search, the same for every model")
         command.add_argument("--seeds", type=int, default=5, help="networks with the best setting")
         command.add_argument("--scale", type=float, default=1.0, help="factor on all budgets")
         command.add_argument("--minutes", type=float, help="start no run after this time")

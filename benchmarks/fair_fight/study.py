@@ -43,7 +43,7 @@ class Effort:
 
     models: tuple[str, ...] = tuple(MODELS)
     tasks: tuple[str, ...] = tuple(TASKS)
-    trials: int = 6
+    trials: int = 8
     seeds: int = 5
     scale: float = 1.0
 

@@ -78,7 +78,7 @@ def budget_for(kind: str, task: FairTask, *, scale: float = 1.0) -> Budget:
     --------
     >>> from lstm_numba.teaching.fair_fight import TASKS
     >>> budget_for("updates", TASKS["adding"], scale=0.1).amount
-    60.0
+    180.0
     """
     if kind == "flops":
         model = MODELS[REFERENCE]

@@ -249,7 +249,7 @@ TASKS: dict[str, FairTask] = {
         1,
         (20, 40, 80),
         20,
-        600,
+        1800,
         2.0,
         1.0,
         _adding,
@@ -257,7 +257,7 @@ TASKS: dict[str, FairTask] = {
         partial(relative_mse, constant=tasks.adding_baseline_loss(variant="2016")),
     ),
     "copy": FairTask(
-        "copy", "wrong symbols", 8, 8, (10, 20, 40), 18, 600, 2.0, 5 / 6, _copy, masked_cross_entropy, wrong_class
+        "copy", "wrong symbols", 8, 8, (10, 20, 40), 18, 1800, 2.0, 5 / 6, _copy, masked_cross_entropy, wrong_class
     ),
     "selective": FairTask(
         "selective copy",
@@ -266,7 +266,7 @@ TASKS: dict[str, FairTask] = {
         8,
         (16, 32, 64),
         20,
-        800,
+        2400,
         3.0,
         5 / 6,
         _selective,
@@ -280,7 +280,7 @@ TASKS: dict[str, FairTask] = {
         2,
         (16, 64, 256),
         16,
-        800,
+        2400,
         3.0,
         0.5,
         _parity,
@@ -294,7 +294,7 @@ TASKS: dict[str, FairTask] = {
         16,
         (16, 32, 64),
         16,
-        1000,
+        3000,
         4.0,
         7 / 8,
         _recall,
@@ -303,7 +303,7 @@ TASKS: dict[str, FairTask] = {
         parameters=5000,
     ),
     "count": FairTask(
-        "a^n b^n", "wrong strings", 4, 4, _COUNT_LENGTHS, 21, 600, 2.0, 1.0, _count, masked_yes_or_no, not_accepted
+        "a^n b^n", "wrong strings", 4, 4, _COUNT_LENGTHS, 21, 1800, 2.0, 1.0, _count, masked_yes_or_no, not_accepted
     ),
     "sources": FairTask(
         "where text comes from",
@@ -312,7 +312,7 @@ TASKS: dict[str, FairTask] = {
         len(SOURCES),
         (32, 64, 128),
         32,
-        600,
+        1800,
         3.0,
         0.75,
         _classification,
@@ -327,7 +327,7 @@ TASKS: dict[str, FairTask] = {
         _SYMBOLS,
         (40, 160),
         40,
-        600,
+        1800,
         4.0,
         _letters_chance(),
         _characters,
@@ -342,7 +342,7 @@ TASKS: dict[str, FairTask] = {
         1,
         (48, 168),
         48,
-        400,
+        1200,
         3.0,
         1.0,
         _forecast,
