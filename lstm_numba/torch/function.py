@@ -67,6 +67,6 @@ class _Refusal(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         raise NotImplementedError(
             "lstm_numba.torch computes first derivatives only, and a second one was asked for (a gradient of a "
-            "gradient, made with create_graph=True). lstm_numba.torch.restore(model) gives the modules of torch.nn back, "
+            "gradient, made with create_graph=True). lstm_numba.torch.restore(model) gives torch.nn's modules back, "
             "which have second derivatives on the CPU"
         )
