@@ -73,7 +73,7 @@ def where(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
 def bind(shape: Shape, tensors: Sequence[Tensor]) -> Bound:
     """Collect the weights of a module, in PyTorch's order, into those of layers and directions."""
     backend = BACKENDS[tensors[0].device.type]
-    flat = iter([_as_array(tensor, backend) for tensor in tensors])
+    flat = iter([_as_memory(tensor, backend) for tensor in tensors])
     layers = []
     for _ in range(shape.num_layers):
         directions = []
@@ -85,17 +85,17 @@ def bind(shape: Shape, tensors: Sequence[Tensor]) -> Bound:
     return Bound(shape, where(tensors), layers, backend)
 
 
-def _as_array(tensor: Tensor, backend: str) -> Any:
-    """The memory of a tensor: a NumPy view on the CPU, the tensor itself on a GPU; a copy only of a strided one."""
+def _as_memory(tensor: Tensor, backend: str) -> Any:
+    """What kernels take for a tensor: a NumPy view, or on a GPU the tensor itself; a copy only of a strided one."""
     tensor = tensor.detach().contiguous()
-    return tensor.numpy() if tensor.device.type == "cpu" else tensor
+    return tensor if backend == "cuda" else tensor.numpy()
 
 
 def _as_tensor(array: Any, like: Tensor) -> Tensor:
     """A tensor over the memory of a result."""
-    if isinstance(array, np.ndarray):
-        return torch.from_numpy(array)
-    return array if isinstance(array, Tensor) else torch.as_tensor(array, device=like.device)
+    if isinstance(array, Tensor):
+        return array
+    return torch.from_numpy(array) if isinstance(array, np.ndarray) else torch.as_tensor(array, device=like.device)
 
 
 class Call:
@@ -113,21 +113,21 @@ class Call:
 
     def __init__(self, bound: Bound, lengths: np.ndarray | None, masks: list[Tensor]) -> None:
         self.bound, self.lengths = bound, lengths
-        self.masks = [_as_array(mask, bound.backend) for mask in masks]
+        self.masks = [self._memory(mask) for mask in masks]
 
     def forward(self, x: Tensor, state: Sequence[Tensor | None], training: bool) -> tuple[list[Tensor], list[Any]]:
         """Run all layers on ``x`` (T, B, I): ``y`` and the parts of the final state, and what ``backward`` needs."""
         bound = self.bound
         T, B = x.shape[:2]
         kernels = bound.kernels(T, B, self.lengths is not None, training)
-        given = [None if part is None else _as_array(part, bound.backend) for part in state]
-        y, finals, caches = _as_array(x, bound.backend), [], []
+        given = [None if part is None else self._memory(part) for part in state]
+        y, finals, caches = self._memory(x), [], []
         for k, weights in enumerate(bound.layers):
             if k > 0 and self.masks:
                 y = y * self.masks[k - 1]
             parts = self._parts(k, given, weights, B, x)
             y, final, cache = kernels[k].layer_forward(bound.shape.cell, y, parts, weights, self.lengths, training)
-            y = y if isinstance(y, np.ndarray) else _as_tensor(y, x)
+            y = self._between(y, x)
             finals.append([_as_tensor(part, x) for part in final])
             caches.append(cache)
         return [_as_tensor(y, x), *_joined(finals)], caches
@@ -139,15 +139,15 @@ class Call:
         bound = self.bound
         T, B = dy.shape[:2]
         kernels = bound.kernels(T, B, self.lengths is not None, True)
-        given = [None if part is None else _as_array(part, bound.backend) for part in dstate]
-        gradient = _as_array(dy, bound.backend)
+        given = [None if part is None else self._memory(part) for part in dstate]
+        gradient = self._memory(dy)
         initials: list[list[Tensor]] = []
         grads: list[list[Tensor]] = []
         for k in reversed(range(bound.shape.num_layers)):
             weights = bound.layers[k]
             parts = self._parts(k, given, weights, B, dy)
-            gradient, initial, own = _layer_backward(kernels[k], bound.shape.cell, gradient, parts, caches[k], weights)
-            gradient = gradient if isinstance(gradient, np.ndarray) else _as_tensor(gradient, dy)
+            gradient, initial, own = self._layer_backward(kernels[k], gradient, parts, caches[k], weights)
+            gradient = self._between(gradient, dy)
             if k > 0 and self.masks:
                 gradient = gradient * self.masks[k - 1]
             initials.insert(0, [_as_tensor(part, dy) for part in initial])
@@ -162,23 +162,31 @@ class Call:
         for part, width in zip(given, widths, strict=False):
             if part is None:
                 zeros = torch.zeros((D, B, width), dtype=like.dtype, device=like.device)
-                parts.append(_as_array(zeros, self.bound.backend))
+                parts.append(self._memory(zeros))
             else:
                 parts.append(part[layer * D : (layer + 1) * D])
         return tuple(parts)
 
+    def _layer_backward(
+        self, kernels: ModuleType, dy: Any, dstate: tuple[Any, ...], cache: Any, weights: LayerWeights
+    ) -> tuple[Any, tuple[Any, ...], Sequence[Weights]]:
+        """Like a backend's ``layer_backward``, with gradients of the weights as new arrays."""
+        cell = self.bound.shape.cell
+        if self.bound.backend == "cuda":  # on the stream that PyTorch works on, as the sum with others would not be
+            return kernels.layer_gradients(cell, dy, dstate, cache, weights)
+        grads = LayerWeights(
+            Weights._make(None if array is None else np.zeros_like(array) for array in direction)
+            for direction in weights
+        )
+        dx, initial = kernels.layer_backward(cell, dy, dstate, cache, weights, grads)
+        return dx, initial, grads
 
-def _layer_backward(
-    kernels: ModuleType, cell: str, dy: Any, dstate: tuple[Any, ...], cache: Any, weights: LayerWeights
-) -> tuple[Any, tuple[Any, ...], Sequence[Weights]]:
-    """Like a backend's ``layer_backward``, with gradients of the weights as new arrays."""
-    if isinstance(dy, Tensor):  # on the stream that the tensor's library works on
-        return kernels.layer_gradients(cell, dy, dstate, cache, weights)
-    grads = LayerWeights(
-        Weights._make(None if array is None else np.zeros_like(array) for array in direction) for direction in weights
-    )
-    dx, initial = kernels.layer_backward(cell, dy, dstate, cache, weights, grads)
-    return dx, initial, grads
+    def _memory(self, tensor: Tensor) -> Any:
+        return _as_memory(tensor, self.bound.backend)
+
+    def _between(self, array: Any, like: Tensor) -> Any:
+        """A result of one layer as the next one takes it."""
+        return _as_tensor(array, like) if self.bound.backend == "cuda" else array
 
 
 def _joined(layers: list[list[Tensor]]) -> list[Tensor]:
