@@ -27,7 +27,7 @@ class _Graph:
     def constant(self, name: str, value: Any) -> str:
         """Store an array; the name is made unique."""
         name = f"{name}_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def number(self, value: float) -> str:

@@ -38,6 +38,7 @@ class Special(nn.LSTM):
         return super().forward(2 * input, hx)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 def test_a_model_keeps_its_objects_and_results():
     torch.manual_seed(0)
     model = Tagger()
@@ -73,12 +74,12 @@ def test_copy_leaves_the_model_alone():
     assert model.weight_hh_l0.any()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 def test_what_is_left_as_it_is_is_reported():
     model = nn.ModuleDict(
         {
             "good": nn.GRU(3, 4),
-            "half": nn.LSTM(3, 4, dtype=torch.float16),
+            "narrow": nn.LSTM(3, 4, dtype=torch.float16),
             "special": Special(3, 4),
             "cell": nn.GRUCell(3, 4),
             "scripted": torch.jit.script(nn.LSTM(3, 4)),
@@ -88,11 +89,11 @@ def test_what_is_left_as_it_is_is_reported():
     with pytest.warns(UserWarning, match="is not accelerated") as caught:
         lt.accelerate(model)
     messages = sorted(str(warning.message) for warning in caught)
-    assert [message.split(" ")[0] for message in messages] == ["cell", "half", "scripted", "special"]
+    assert [message.split(" ")[0] for message in messages] == ["cell", "narrow", "scripted", "special"]
     assert "weight_ih_l0 is torch.float16" in messages[1]
     assert caught[0].filename == __file__
     found = {entry.name: entry for entry in lt.survey(model)}
-    assert set(found) == {"good", "half", "special", "cell", "scripted"}
+    assert set(found) == {"good", "narrow", "special", "cell", "scripted"}
     assert [name for name, entry in found.items() if entry.accelerated] == ["good"]
     assert "a subclass, Special," in found["special"].reason
     assert "one step" in found["cell"].reason
