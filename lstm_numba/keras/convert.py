@@ -169,7 +169,7 @@ def _weights(label: str, layer: RecurrentStack, theirs: Any, suffix: str) -> dic
             raise ValueError(f"{label}: expected {option}={expected!r}, as {layer!r} has it, got {value!r}")
     if not theirs.built:
         raise ValueError(f"{label}: expected a layer with weights, got one that is not built; call it, or its build()")
-    kernel, recurrent, *bias = (np.asarray(value) for value in theirs.get_weights())
+    kernel, recurrent, *bias = (np.asarray(keras.ops.convert_to_numpy(value)) for value in theirs.weights)
     order = _ORDER[kind]
     found = {"weight_ih": _reorder(kernel.T, order), "weight_hh": _reorder(recurrent.T, order)}
     if bias:
