@@ -13,6 +13,7 @@ COMMANDS = {
     "where_time_goes": "matrix products, gates and the rest, and what could be won at most",
     "streaming": "one time step at a time",
     "training_loop": "a small model trained end to end, optimiser included",
+    "torch_adapter": "the PyTorch modules against the layers they wrap and torch.nn",
     "cold_start": "import, first compile and first call in new processes",
     "ladder": "the rungs from Python loops to the register tile",
     "stress": "random shapes, threads and layers, compared with the reference",

@@ -20,7 +20,18 @@ import numba
 from numba.core import caching, config
 
 # Folders and modules no kernel for the CPU can depend on: the test of the import rules makes sure of that.
-NOT_IN_KERNELS = ("teaching", "training", "forecasting", "gpu", "plots.py", "datasets.py", "tasks")
+NOT_IN_KERNELS = (
+    "teaching",
+    "training",
+    "forecasting",
+    "gpu",
+    "plots.py",
+    "datasets.py",
+    "tasks",
+    "torch",
+    "onnx",
+    "keras",
+)
 
 
 def _package_stamp() -> str:

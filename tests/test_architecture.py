@@ -61,6 +61,9 @@ ALLOWED = {
     "plots": {"*"},
     "tasks": {"numpy"},
     "teaching": {"*"},
+    "torch": {"numpy", "torch", "lstm_numba.backend", "lstm_numba.contract", "lstm_numba.layers"},
+    "onnx": {"numpy", "onnx", "lstm_numba.layers", "lstm_numba.variants"},
+    "keras": {"numpy", "keras", "lstm_numba.layers"},
     "": {
         "lstm_numba.cpu.threads",
         "lstm_numba.explain",
@@ -70,8 +73,8 @@ ALLOWED = {
         "lstm_numba.warmup",
     },
 }
-NOBODY_IMPORTS = {"lstm_numba.plots", "lstm_numba.teaching"}
-LAZY_ONLY = {"greenlet", "tqdm", "pandas", "sktime", "sklearn", "matplotlib", "IPython", "torch"}
+NOBODY_IMPORTS = {"lstm_numba.plots", "lstm_numba.teaching", "lstm_numba.torch", "lstm_numba.onnx", "lstm_numba.keras"}
+LAZY_ONLY = {"greenlet", "tqdm", "pandas", "sktime", "sklearn", "matplotlib", "IPython", "torch", "onnx", "keras"}
 
 
 def module_name(path: Path) -> str:
@@ -128,7 +131,7 @@ def test_imports_follow_the_rules(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=[module_name(path) or "__init__" for path in MODULES])
-def test_nobody_imports_plots_or_teaching(path):
+def test_nobody_imports_adapters_plots_or_teaching(path):
     part = part_of(module_name(path))
     if f"lstm_numba.{part}" in NOBODY_IMPORTS:
         return

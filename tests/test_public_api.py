@@ -10,7 +10,13 @@ import pytest
 import lstm_numba as ln
 
 # Importing these takes seconds or needs a display; their examples run in their own tests.
-SLOW = ("lstm_numba.forecasting", "lstm_numba.teaching", "lstm_numba.plots", "lstm_numba.datasets")
+SLOW = (
+    "lstm_numba.forecasting",
+    "lstm_numba.teaching",
+    "lstm_numba.plots",
+    "lstm_numba.datasets",
+    "lstm_numba.keras",  # and needs a backend that is chosen before
+)
 MODULES = sorted(
     info.name for info in pkgutil.walk_packages(ln.__path__, "lstm_numba.") if not info.name.startswith(SLOW)
 )

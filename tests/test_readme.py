@@ -1,4 +1,4 @@
-"""The README's example runs as printed and does what the sentence above it says."""
+"""The README's examples run as printed and do what the sentences above them say."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,11 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def example() -> str:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    return code
+    return examples()[0]
+
+
+def examples() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_the_example_has_twelve_lines():
@@ -22,6 +25,14 @@ def test_the_example_learns_to_add(capsys):
     exec(compile(example(), "README.md", "exec"), names)
     assert names["error"] < 0.1 * names["y"].var()
     assert "mean squared error" in capsys.readouterr().out
+
+
+def test_the_example_for_pytorch_runs_on_our_kernels():
+    _, code = examples()
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert type(names["model"][0]).__module__.startswith("lstm_numba.torch")
+    assert names["y"].shape == (4, 10, 16)
 
 
 def test_links_to_files_exist():
