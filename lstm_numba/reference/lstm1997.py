@@ -27,7 +27,7 @@ class Run(NamedTuple):
     answers: np.ndarray
 
 
-def run(x, W, V, blocks, frozen=None):
+def run(x, W, V, blocks, frozen=None, ranges=(2, 1)):
     """Run one sequence.
 
     Parameters
@@ -43,6 +43,8 @@ def run(x, W, V, blocks, frozen=None):
     frozen : ndarray (T, U), optional
         Use these sources instead of what the weights would make of them: the truncation as a function. The gradient
         with respect to W of a run with frozen sources is exactly what the learning rule of 1997 computes.
+    ranges : tuple of float
+        Largest values of the squashing functions g and h.
 
     Returns
     -------
@@ -57,9 +59,9 @@ def run(x, W, V, blocks, frozen=None):
         u = np.concatenate([x[t], y, [1]]) if frozen is None else frozen[t]
         z = W @ u
         i, o = logistic(z[:blocks])[block_of], logistic(z[blocks : 2 * blocks])[block_of]
-        g = 4 * logistic(z[2 * blocks :]) - 2
+        g = ranges[0] * (2 * logistic(z[2 * blocks :]) - 1)
         s = s + i * g
-        y_c = o * (2 * logistic(s) - 1)
+        y_c = o * ranges[1] * (2 * logistic(s) - 1)
         y = np.concatenate([logistic(z[: 2 * blocks]), y_c])
         kept.append((u, s, i, o, g, y_c, logistic(V @ np.concatenate([y_c, [1]]))))
     return Run(*map(np.array, zip(*kept, strict=True)))

@@ -7,14 +7,13 @@ import html
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from lstm_numba import tasks
 from lstm_numba.historic import Architecture, Network, kernel, one_cell, recurrent_network, sequences
 from lstm_numba.historic.random_numbers import seeded
+from lstm_numba.teaching import reber_1997
 from lstm_numba.teaching.display import show
 
 __all__ = [
@@ -46,7 +45,6 @@ TABLES = {
 }
 #: Fewer trials than this are shown, but not judged.
 FEWEST_TRIALS = 10
-_END = "BTPSXVE".index("E")  # follows the last input of every Reber string
 
 
 @dataclass(frozen=True)
@@ -229,55 +227,9 @@ def _guessing(task, numbers, tolerance, *, cap, hidden=5, reach=100.0):
 # ---------------------------------------------------------------- Experiment 1
 
 
-@cache
-def _reber_sets(pair: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """256 training strings and 256 test strings that are none of them: symbols, lengths, legal next symbols."""
-    rng = np.random.default_rng([1997, pair])
-    rows: list[tuple[np.ndarray, np.ndarray]] = []
-    training: set[bytes] = set()
-    while len(rows) < 512:
-        batch = tasks.embedded_reber(rng, 64)
-        for b in range(64):
-            length = batch.lengths[b]
-            symbols = batch.x[:length, b].argmax(axis=1)
-            if len(rows) < 256:
-                training.add(symbols.tobytes())
-            elif symbols.tobytes() in training:
-                continue
-            if len(rows) < 512:
-                rows.append((symbols, batch.y[:length, b] > 0.5))
-    lengths = np.array([len(symbols) for symbols, _ in rows])
-    strings = np.full((512, lengths.max() + 1), _END)
-    legal = np.zeros((512, lengths.max(), 7), bool)
-    for n, (symbols, allowed) in enumerate(rows):
-        strings[n, : len(symbols)] = symbols
-        legal[n, : len(symbols)] = allowed
-    return strings, lengths, legal
-
-
-def _reber(blocks, cells, out_gates, rate, *, cap, at_once=False, no_output_gate=False, check_every=100):
-    architecture = Architecture(7, 7, blocks, cells, "gates")
-
+def _reber(blocks, cells, out_gates, rate, *, cap, **reading):
     def run(seed: int) -> dict[str, Any]:
-        network = Network(architecture, np.random.default_rng(seed), 0.2, None, out_gates)
-        record = np.zeros((2, 2))
-        kernel.train_reber(
-            network.W,
-            network.V,
-            network.biased,
-            network.sizes,
-            seeded(seed),
-            *_reber_sets(seed // 10 % 3),
-            256,
-            rate,
-            at_once,
-            no_output_gate,
-            check_every,
-            cap,
-            record,
-        )
-        goals = {name: None if np.isnan(n) else int(n) for name, n in zip(("90 %", "all"), record[:, 0], strict=True)}
-        return {"after": goals["all"], "goals": goals, "seen": goals["all"] or cap, "steps": int(record[1, 1])}
+        return reber_1997.trial(blocks, cells, out_gates, rate, reber_1997.Reading(**reading), seed, cap=cap)
 
     return run
 
@@ -288,7 +240,7 @@ def _reber_recurrent(hidden, rate, *, cap):
         W, V = rng.uniform(-0.3, 0.3, (hidden, hidden + 8)), rng.uniform(-0.3, 0.3, (7, hidden + 1))
         record = np.zeros(3)
         recurrent_network.train_reber(
-            W, V, seeded(seed), *_reber_sets(seed // 10 % 3), 256, rate, 1.0, 500, cap, record
+            W, V, seeded(seed), *reber_1997.string_sets(seed // 10 % 3), 256, rate, 1.0, 500, cap, record
         )
         after = None if np.isnan(record[0]) else int(record[0])
         return {"after": after, "seen": after or cap, "steps": int(record[2]), "best_share": float(record[1])}
@@ -361,15 +313,45 @@ def _rows() -> list[Row]:
                 **common,
             )
         )
+        rows.append(
+            Row(
+                name=f"{name}@whole",
+                label=f"{label}, whole gradient",
+                of=name,
+                reading="control",
+                run=_reber(blocks, cells, gates, rate, cap=60_000, whole=True),
+                deviations=(_CHECKED, "the paths that the paper's rule cuts are not cut"),
+                **common,
+            )
+        )
         if number == 5:
+            readings: tuple[tuple[str, str, float, dict[str, bool]], ...] = (
+                ("at-once", "weights change at every step", rate, {"at_once": True}),
+                ("factor-2", "factor 2", 2 * rate, {}),
+                ("swapped", "g in [-1, 1] and h in [-2, 2], as in the caption of Table 10", rate, {"swapped": True}),
+                ("different", "no two of the 512 strings are the same", rate, {"different": True}),
+                ("in-order", "training strings in a fixed order", rate, {"in_order": True}),
+            )
+            for end, words, its_rate, options in readings:
+                rows.append(
+                    Row(
+                        name=f"{name}@{end}",
+                        label=label,
+                        of=name,
+                        reading=words,
+                        run=_reber(blocks, cells, gates, its_rate, cap=60_000, **options),
+                        deviations=(_CHECKED,) if end == "at-once" else (_CHECKED, _SUMMED),
+                        **common,
+                    )
+                )
             rows.append(
                 Row(
-                    name=f"{name}@at-once",
-                    label=label,
+                    name=f"{name}@shortcuts",
+                    label=f"{label}, inputs wired to outputs",
                     of=name,
-                    reading="weights change at every step",
-                    run=_reber(blocks, cells, gates, rate, cap=60_000, at_once=True),
-                    deviations=(_CHECKED,),
+                    reading="control",
+                    run=_reber(blocks, cells, gates, rate, cap=60_000, shortcuts=True),
+                    deviations=(_CHECKED, "49 weights more than in the paper, as in Gers et al. (2000)"),
                     **common,
                 )
             )
@@ -378,7 +360,7 @@ def _rows() -> list[Row]:
             "hs97-1-open",
             1,
             "LSTM, 3 blocks of 2, rate 0.5, output gates held open",
-            _reber(3, 2, (-1, -2, -3), 0.5, cap=50_000, no_output_gate=True),
+            _reber(3, 2, (-1, -2, -3), 0.5, cap=50_000, open_gates=True),
             of="hs97-1-5",
             reading="control",
             cap=50_000,

@@ -5,7 +5,6 @@ chooses learning rate and size; fresh seeds then say how good the choice is. Sco
 """
 
 import math
-import pydoc_data.topics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ import numpy as np
 
 import lstm_numba as ln
 from lstm_numba import tasks
+from lstm_numba.teaching.letters import SYMBOLS, documentation
 from lstm_numba.training import cross_entropy_loss, mse_loss
 
 __all__ = [
@@ -404,25 +404,11 @@ def _digits_score(network, rng, part):
     return {"score": float(np.mean(prediction.argmax(axis=1) != y))}
 
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz \n.,_"  # everything else is one more symbol
 _TEXT_T = 40
 
 
-@cache
-def _text() -> dict[str, np.ndarray]:
-    """Python's own documentation, in small letters, as symbol numbers: nine tenths for training, the rest to score."""
-    text = "".join(pydoc_data.topics.topics.values()).lower()
-    symbols = np.array([_ALPHABET.find(letter) % (len(_ALPHABET) + 1) for letter in text])
-    n = len(symbols)
-    return {
-        "train": symbols[: n * 18 // 20],
-        "validation": symbols[n * 18 // 20 : n * 19 // 20],
-        "test": symbols[n * 19 // 20 :],
-    }
-
-
 def _one_hot(symbols: np.ndarray) -> np.ndarray:
-    return np.eye(len(_ALPHABET) + 1, dtype=np.float32)[symbols]
+    return np.eye(SYMBOLS, dtype=np.float32)[symbols]
 
 
 def _streams(symbols: np.ndarray, n: int) -> np.ndarray:
@@ -432,7 +418,7 @@ def _streams(symbols: np.ndarray, n: int) -> np.ndarray:
 
 
 def _text_samples(rng):
-    streams = _streams(_text()["train"], B)
+    streams = _streams(documentation()["train"], B)
     at = int(rng.integers(len(streams) - _TEXT_T))
     carried = False
     while True:
@@ -444,16 +430,16 @@ def _text_samples(rng):
 
 
 def _text_score(network, rng, part):
-    streams = _streams(_text()[part], 16)
+    streams = _streams(documentation()[part], 16)
     prediction, _ = network(_one_hot(streams[:-1]))
     return {"score": cross_entropy_loss(prediction, streams[1:])[0] / math.log(2)}
 
 
 def _text_chance() -> float:
     """Bits per character of the letters' frequencies."""
-    count = np.bincount(_text()["train"], minlength=len(_ALPHABET) + 1) + 1
+    count = np.bincount(documentation()["train"], minlength=SYMBOLS) + 1
     share = count / count.sum()
-    return float(-np.log2(share[_text()["test"]]).mean())
+    return float(-np.log2(share[documentation()["test"]]).mean())
 
 
 TASKS: dict[str, StudyTask] = {

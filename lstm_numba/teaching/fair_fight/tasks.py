@@ -1,7 +1,6 @@
 """The tasks: generated ones with answers at some steps, text of the standard library, and hourly traffic."""
 
 import math
-import pydoc_data.topics
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,10 +10,9 @@ import numpy as np
 from lstm_numba import tasks
 from lstm_numba.datasets import traffic_hourly
 from lstm_numba.tasks import Batch
+from lstm_numba.teaching.letters import PARTS, SYMBOLS, documentation, numbers, parts
 from lstm_numba.teaching.looking_inside import read_modules
 from lstm_numba.teaching.small_cells import Loss, masked_cross_entropy, masked_mse, masked_yes_or_no
-
-PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -152,30 +150,8 @@ def _count(rng: np.random.Generator, B: int, part: str, T: int) -> Batch:
 
 # -- text ----------------------------------------------------------------------------------------------------------
 
-ALPHABET = "abcdefghijklmnopqrstuvwxyz \n.,_"  # everything else is one more symbol
-_SYMBOLS = len(ALPHABET) + 1
 #: Sources of the text to classify: reference documentation, and three modules with different vocabularies.
 SOURCES = ("documentation", "_pydecimal", "tarfile", "turtle")
-
-
-def _numbers(text: str) -> np.ndarray:
-    return np.array([ALPHABET.find(letter) % _SYMBOLS for letter in text.lower()])
-
-
-@cache
-def _documentation() -> dict[str, np.ndarray]:
-    """Python's own reference as symbol numbers: nine tenths for training, one twentieth for each of the scores.
-
-    Many topics repeat paragraphs of others. Only the first of each is kept: else a sixth of the test text is in the
-    training text.
-    """
-    paragraphs = dict.fromkeys("\n\n".join(pydoc_data.topics.topics.values()).split("\n\n"))
-    return _split(_numbers("\n\n".join(paragraphs)))
-
-
-def _split(symbols: np.ndarray) -> dict[str, np.ndarray]:
-    cuts = [len(symbols) * 18 // 20, len(symbols) * 19 // 20]
-    return dict(zip(PARTS, np.split(symbols, cuts), strict=True))
 
 
 def _snippets(rng: np.random.Generator, symbols: np.ndarray, B: int, T: int) -> np.ndarray:
@@ -185,17 +161,17 @@ def _snippets(rng: np.random.Generator, symbols: np.ndarray, B: int, T: int) -> 
 
 
 def _one_hot(symbols: np.ndarray) -> np.ndarray:
-    return np.eye(_SYMBOLS, dtype=np.float32)[symbols]
+    return np.eye(SYMBOLS, dtype=np.float32)[symbols]
 
 
 def _characters(rng: np.random.Generator, B: int, part: str, T: int) -> Batch:
-    pieces = _snippets(rng, _documentation()[part], B, T + 1)
+    pieces = _snippets(rng, documentation()[part], B, T + 1)
     return Batch(_one_hot(pieces[:-1]), pieces[1:], np.full(B, T), np.ones((T, B), bool))
 
 
 @cache
 def _sources() -> list[dict[str, np.ndarray]]:
-    return [_documentation(), *(_split(_numbers(read_modules((name,)))) for name in SOURCES[1:])]
+    return [documentation(), *(parts(numbers(read_modules((name,)))) for name in SOURCES[1:])]
 
 
 def _classification(rng: np.random.Generator, B: int, part: str, T: int) -> Batch:
@@ -209,8 +185,8 @@ def _classification(rng: np.random.Generator, B: int, part: str, T: int) -> Batc
 
 def _letters_chance() -> float:
     """Bits per character of the letters' frequencies."""
-    share = np.bincount(_documentation()["train"], minlength=_SYMBOLS) + 1.0
-    return float(-np.log2(share / share.sum())[_documentation()["test"]].mean())
+    share = np.bincount(documentation()["train"], minlength=SYMBOLS) + 1.0
+    return float(-np.log2(share / share.sum())[documentation()["test"]].mean())
 
 
 # -- forecasting ---------------------------------------------------------------------------------------------------
@@ -326,7 +302,7 @@ TASKS: dict[str, FairTask] = {
     "sources": FairTask(
         "where text comes from",
         "wrong sources",
-        _SYMBOLS,
+        SYMBOLS,
         len(SOURCES),
         (32, 64, 128),
         32,
@@ -341,8 +317,8 @@ TASKS: dict[str, FairTask] = {
     "characters": FairTask(
         "characters",
         "bits per character",
-        _SYMBOLS,
-        _SYMBOLS,
+        SYMBOLS,
+        SYMBOLS,
         (40, 160),
         40,
         1800,
