@@ -316,6 +316,44 @@ def copy_row(target, source, count):
 
 
 @intrinsic
+def largest_of(typing_context, p, vectors):
+    """The largest of the numbers in that many whole vectors; a NaN is passed over unless it comes first in its lane."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        p, vectors = arguments
+        before = builder.block
+        start = v.load(p)
+        head, end = builder.append_basic_block("largest"), builder.append_basic_block("largest_end")
+        builder.cbranch(builder.icmp_signed(">", vectors, _INDEX(1)), head, end)
+        builder.position_at_end(head)
+        n, most = builder.phi(_INDEX), builder.phi(v.type)
+        n.add_incoming(_INDEX(1), before)
+        most.add_incoming(start, before)
+        here = v.load(p, builder.mul(n, _INDEX(v.count)))
+        new = builder.select(builder.fcmp_ordered(">", here, most), here, most)
+        following = builder.add(n, _INDEX(1))
+        n.add_incoming(following, head)
+        most.add_incoming(new, head)
+        builder.cbranch(builder.icmp_signed("<", following, vectors), head, end)
+        builder.position_at_end(end)
+        result = builder.phi(v.type)
+        result.add_incoming(start, before)
+        result.add_incoming(new, head)
+        size = v.count // 2
+        while size:  # halves against each other, until one lane is left
+            pattern = ir.Constant(
+                ir.VectorType(ir.IntType(32), v.count), [(k + size) % v.count for k in range(v.count)]
+            )
+            other = builder.shuffle_vector(result, ir.Constant(v.type, ir.Undefined), pattern)
+            result = builder.select(builder.fcmp_ordered(">", other, result), other, result)
+            size //= 2
+        return builder.extract_element(result, ir.IntType(32)(0))
+
+    return p.dtype(p, types.int64), codegen
+
+
+@intrinsic
 def transpose(typing_context, target, target_row, source, source_row):
     """Write a square block, as many rows and columns as a register has lanes, with rows and columns exchanged."""
 
