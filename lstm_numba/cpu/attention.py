@@ -195,8 +195,8 @@ def _mix(x):
 
 
 @njit(**_UNIT)
-def _drop(plan, like, weights, slopes, query, first, count):
-    """Multiply the weights of one query by 0 or 1 / (1 - dropout), and the slopes too if they lie elsewhere.
+def _draw_factors(plan, like, factors, query, first, count):
+    """What dropout multiplies the weights of one query and the keys ``first ...`` by: 0 or 1 / (1 - dropout).
 
     Whether a weight is dropped depends on the seed, on ``query``, a number of its own for every query of every head
     and sequence, and on the key: see :func:`lstm_numba.reference.attention.dropout_factors`.
@@ -209,9 +209,7 @@ def _drop(plan, like, weights, slopes, query, first, count):
     factor = get(pointer_at(get(plan, _SCALE), like), 1)
     for s in range(count):
         x = _mix(np.uint32(np.uint32(np.uint32(first + s) * np.uint32(0x9E3779B9)) + inner))
-        kept = factor if _mix(np.uint32(x ^ outer)) >= limit else type(factor)(0)
-        weights[s] *= kept
-        slopes[s] *= kept
+        factors[s] = factor if _mix(np.uint32(x ^ outer)) >= limit else type(factor)(0)
 
 
 @njit(**_UNIT)
@@ -265,6 +263,7 @@ def _forward(plan, like, d, phase, part, member):
     queries = step(total, _BLOCK_Q * padded)
     states = step(queries, _BLOCK_Q * D)
     largest, denominator = carray(states, _BLOCK_Q), carray(step(states, _BLOCK_Q), _BLOCK_Q)
+    factors = carray(step(states, 2 * _BLOCK_Q), stride)
     _clear(zeros, max(VECTORS * lanes, padded))
 
     for unit in range(part, B * N * chunks, members):
@@ -313,7 +312,9 @@ def _forward(plan, like, d, phase, part, member):
                         largest[at] = here
                         if get(plan, _DROPPED):
                             # The denominator is that of all weights; what is multiplied with the values is dropped.
-                            _drop(plan, like, row, carray(spare, width), pair * T + t, first, count)
+                            _draw_factors(plan, like, factors, pair * T + t, first, width)
+                            for s in range(width):
+                                row[s] *= factors[s]
                     o_rows = step(total, strip * padded)
                     start, start_row = (zeros, 0) if first == 0 else (o_rows, padded)
                     _multiply(plan, o_rows, padded, start, start_row, scores, stride, 1, v_rows, first, count, rows,
@@ -351,6 +352,7 @@ def _backward(plan, like, d, phase, part, member):
     q_rows, do_rows = step(do_block, _BLOCK_Q * D), step(do_block, _BLOCK_Q * (D + padded))
     dq_total = step(do_rows, _BLOCK_Q * padded)
     delta = carray(step(dq_total, _BLOCK_Q * padded), _BLOCK_Q)
+    factors = carray(step(dq_total, _BLOCK_Q * (padded + 1)), stride)
     _clear(zeros, VECTORS * lanes)
 
     for pair in range(part, B * N, get(plan, p.MEMBERS)):
@@ -392,15 +394,11 @@ def _backward(plan, like, d, phase, part, member):
                     # A query that saw nothing has -inf everywhere: any finite number serves, exp gives 0.
                     shift = lse[t] if lse[t] != nothing else one
                     if get(plan, _DROPPED):
-                        # Both lose the dropped numbers; the part that all keys share has the whole weights.
+                        _draw_factors(plan, like, factors, pair * T + t, first, width)
                         for s in range(width):
                             row[s] = elementary.exp(row[s] - shift)
-                        whole = carray(step(dq_total, _BLOCK_Q * padded + _BLOCK_Q), width)
-                        for s in range(width):
-                            whole[s] = row[s]
-                        _drop(plan, like, row, slope, pair * T + t, first, count)
-                        for s in range(width):
-                            slope[s] = whole[s] * (slope[s] - delta[r])
+                            slope[s] = row[s] * (factors[s] * slope[s] - delta[r])
+                            row[s] *= factors[s]
                     else:
                         for s in range(width):
                             row[s] = elementary.exp(row[s] - shift)
@@ -541,7 +539,7 @@ def attention_forward(
     T, B, N, D = q.shape
     packed, block, padded, own = _sizes(len(k), D, causal, q.dtype)
     o, lse = np.empty((T, B, N, D), q.dtype) if out is None else out, np.empty((B, N, T), q.dtype)
-    scratch = own + packed + len(k) * padded + MAX_ROWS * block + _BLOCK_Q * (padded + D + 2)
+    scratch = own + packed + len(k) * padded + (MAX_ROWS + 1) * block + _BLOCK_Q * (padded + D + 2)
     arrays = {_Q: q, _K: k, _V: v, _O: o}
     masks = (blocked, padding, causal, added, dropout, seed)
     _launch(_FORWARD, arrays, lse, scale, masks, -(-T // _BLOCK_Q), scratch)
