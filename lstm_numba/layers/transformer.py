@@ -505,7 +505,7 @@ class DecoderStream:
     def _look(self, x: np.ndarray) -> np.ndarray:
         """Attention of one step to the memory."""
         attention = self._block.multihead_attn
-        (q,) = attention._heads(x[None], attention._in_projection(attention.parameters, 0), 0, False)
+        (q,) = attention._heads(x[None], attention._in_projection(attention._parameters, 0), 0, False)
         o, _ = attention._kernels().attention_forward(
             q, self._keys, self._values, attention._scale, padding=self._padding
         )
