@@ -30,11 +30,16 @@ from lstm_numba.cpu.simd import (
     largest_of,
     pointer,
     pointer_at,
+    put,
+    scale_vector,
+    slope_vector,
     step,
+    sum_of,
 )
 from lstm_numba.cpu.simd import lanes as lanes_for
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
+from lstm_numba.cpu.workspace import scratch as scratch_of
 from lstm_numba.jit import kernel
 
 # Entries of the plan beyond those that every kernel shares.
@@ -131,14 +136,13 @@ def _multiply(plan, C, c_row, S, s_row, A, a_row, a_step, B, first, K, rows, col
             done += vectors
 
 
-@njit(**_SUMS)
-def _exponentials(row, count, shift):
-    """Replace the row by exp(row - shift) and return its sum."""
-    total = type(row[0])(0)
-    for n in range(count):
-        row[n] = elementary.exp(row[n] - shift)
-        total += row[n]
-    return total
+@njit(**_UNIT)
+def _exponentials(row, vectors, shift):
+    """Replace that many whole vectors by exp(row - shift)."""
+    lanes = lanes_of(row)
+    for first in range(0, vectors * lanes, lanes):
+        for s in range(first, first + lanes):  # a constant number of times: one vector
+            put(row, s, elementary.exp(get(row, s) - shift))
 
 
 @njit(**_SUMS)
@@ -232,10 +236,13 @@ def _score_block(plan, scores, queries, panels, zeros, first, count, rows, D):
 
 @njit(**_UNIT)
 def _copy_scaled(target, target_row, source, source_row, rows, D, scale):
+    lanes = lanes_of(target)
     for r in range(rows):
-        a, b = carray(step(target, r * target_row), D), carray(step(source, r * source_row), D)
-        for k in range(D):
-            a[k] = b[k] * scale
+        a, b = step(target, r * target_row), step(source, r * source_row)
+        for k in range(0, D - lanes + 1, lanes):
+            scale_vector(step(a, k), step(b, k), scale)
+        for k in range(D // lanes * lanes, D):
+            put(a, k, get(b, k) * scale)
 
 
 # -- compiled: the two passes ------------------------------------------------------------------------------------
@@ -294,12 +301,14 @@ def _forward(plan, like, d, phase, part, member):
                     for r in range(rows):
                         at = strip + r
                         t = first_query + at
-                        row = carray(step(scores, r * stride), width)
+                        scores_r = step(scores, r * stride)
+                        row = carray(scores_r, width)
                         _mask_row(plan, like, row, t, first, count, width, b, n)
-                        here = largest_of(step(scores, r * stride), width // lanes)
+                        here = largest_of(scores_r, width // lanes)
                         here = here if here > largest[at] else largest[at]
                         shift = zero if here == nothing else here
-                        added = _exponentials(row, width, shift)
+                        _exponentials(scores_r, width // lanes, shift)
+                        added = sum_of(scores_r, width // lanes)
                         if first == 0:
                             denominator[at] = added
                         else:
@@ -400,9 +409,10 @@ def _backward(plan, like, d, phase, part, member):
                             slope[s] = row[s] * (factors[s] * slope[s] - delta[r])
                             row[s] *= factors[s]
                     else:
-                        for s in range(width):
-                            row[s] = elementary.exp(row[s] - shift)
-                            slope[s] = row[s] * (slope[s] - delta[r])
+                        row_at, slope_at = step(weights, r * stride), step(slopes, r * stride)
+                        _exponentials(row_at, width // lanes, shift)
+                        for s in range(0, width, lanes):
+                            slope_vector(step(slope_at, s), step(row_at, s), delta[r])
                 at = first * padded
                 C = step(dv_total, at)
                 _multiply(plan, C, padded, C, padded, weights, 1, stride, do_rows, 0, rows, count, columns, _BLOCK_Q)
@@ -488,7 +498,8 @@ def _launch(run, arrays, lse, scale, masks, pieces, scratch_size):
         plan = _new_plan(run, dtype.name)
         plan[_S], plan[p.I], plan[_CAUSAL] = S, D, causal
         numbers = np.array([scale, 1 / (1 - dropout)], dtype)
-        scratch = np.empty((threads, scratch_size), dtype)
+        scratch_size = -(-scratch_size // 16) * 16  # every thread's begins at a cache line
+        scratch = scratch_of(threads * scratch_size, dtype).reshape(threads, scratch_size)
         sync = np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
         chunks = min(pieces, -(-threads // (B * N)))
         _bind_sizes(plan, threads, chunks, _panel(S, causal, dtype), numbers, lse, scratch, sync)

@@ -33,6 +33,7 @@ from lstm_numba.cpu.simd import (
 from lstm_numba.cpu.simd import lanes as lanes_for
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
+from lstm_numba.cpu.workspace import scratch as scratch_of
 from lstm_numba.jit import kernel
 
 # Entries of the plan beyond those that every kernel shares. The result is (M, N), the sum runs over K.
@@ -226,7 +227,7 @@ def _run(C, A, a_turned, B, b_turned, *, bias=None, add=0, sums=None):
     try:
         U = lanes_for(dtype.itemsize)
         plan = _new_plan(dtype.name)
-        scratch = np.empty(-(-N // U) * U * K + threads * _scratch_size(U), dtype)
+        scratch = scratch_of(-(-N // U) * U * K + threads * _scratch_size(U), dtype)
         _bind(plan, threads, scratch, C, A, a_turned, B, b_turned, K, add)
         if bias is not None:
             _bind_vector(plan, _BIAS, bias)
