@@ -34,7 +34,6 @@ from lstm_numba.cpu.simd import (
     scale_vector,
     slope_vector,
     step,
-    sum_of,
 )
 from lstm_numba.cpu.simd import lanes as lanes_for
 from lstm_numba.cpu.teams import SYNC_STRIDE
@@ -136,13 +135,14 @@ def _multiply(plan, C, c_row, S, s_row, A, a_row, a_step, B, first, K, rows, col
             done += vectors
 
 
-@njit(**_UNIT)
-def _exponentials(row, vectors, shift):
-    """Replace that many whole vectors by exp(row - shift)."""
-    lanes = lanes_of(row)
-    for first in range(0, vectors * lanes, lanes):
-        for s in range(first, first + lanes):  # a constant number of times: one vector
-            put(row, s, elementary.exp(get(row, s) - shift))
+@njit(**_SUMS)
+def _exponentials(row, count, shift):
+    """Replace the row by exp(row - shift) and return its sum."""
+    total = type(row[0])(0)
+    for n in range(count):
+        row[n] = elementary.exp(row[n] - shift)
+        total += row[n]
+    return total
 
 
 @njit(**_SUMS)
@@ -307,8 +307,7 @@ def _forward(plan, like, d, phase, part, member):
                         here = largest_of(scores_r, width // lanes)
                         here = here if here > largest[at] else largest[at]
                         shift = zero if here == nothing else here
-                        _exponentials(scores_r, width // lanes, shift)
-                        added = sum_of(scores_r, width // lanes)
+                        added = _exponentials(row, width, shift)
                         if first == 0:
                             denominator[at] = added
                         else:
@@ -410,7 +409,8 @@ def _backward(plan, like, d, phase, part, member):
                             row[s] *= factors[s]
                     else:
                         row_at, slope_at = step(weights, r * stride), step(slopes, r * stride)
-                        _exponentials(row_at, width // lanes, shift)
+                        for s in range(width):
+                            row[s] = elementary.exp(row[s] - shift)
                         for s in range(0, width, lanes):
                             slope_vector(step(slope_at, s), step(row_at, s), delta[r])
                 at = first * padded

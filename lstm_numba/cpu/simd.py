@@ -315,57 +315,41 @@ def copy_row(target, source, count):
             _copy_part(step(target, n), step(source, n), count - n)
 
 
-def _reduced(v, vectors, first, combine):
-    """Combine the vectors ``first(0), first(1), ...`` and then the lanes of the result to one number."""
-    builder = v.builder
-    before = builder.block
-    start = first(_INDEX(0))
-    head, end = builder.append_basic_block("reduce"), builder.append_basic_block("reduce_end")
-    builder.cbranch(builder.icmp_signed(">", vectors, _INDEX(1)), head, end)
-    builder.position_at_end(head)
-    n, result = builder.phi(_INDEX), builder.phi(v.type)
-    n.add_incoming(_INDEX(1), before)
-    result.add_incoming(start, before)
-    new = combine(result, first(n))
-    following = builder.add(n, _INDEX(1))
-    n.add_incoming(following, head)
-    result.add_incoming(new, head)
-    builder.cbranch(builder.icmp_signed("<", following, vectors), head, end)
-    builder.position_at_end(end)
-    total = builder.phi(v.type)
-    total.add_incoming(start, before)
-    total.add_incoming(new, head)
-    size = v.count // 2
-    while size:  # halves with each other, until one lane is left
-        lanes_turned = [(lane + size) % v.count for lane in range(v.count)]
-        pattern = ir.Constant(ir.VectorType(ir.IntType(32), v.count), lanes_turned)
-        total = combine(total, builder.shuffle_vector(total, ir.Constant(v.type, ir.Undefined), pattern))
-        size //= 2
-    return builder.extract_element(total, ir.IntType(32)(0))
-
-
 @intrinsic
 def largest_of(typing_context, p, vectors):
     """The largest of the numbers in that many whole vectors; a NaN is passed over unless it comes first in its lane."""
 
     def codegen(context, builder, signature, arguments):
         v = _Vectors(builder, signature.args[0].dtype)
+        p, vectors = arguments
 
         def larger(a, b):
             return builder.select(builder.fcmp_ordered(">", b, a), b, a)
 
-        return _reduced(v, arguments[1], lambda n: v.load(arguments[0], builder.mul(n, _INDEX(v.count))), larger)
-
-    return p.dtype(p, types.int64), codegen
-
-
-@intrinsic
-def sum_of(typing_context, p, vectors):
-    """The sum of the numbers in that many whole vectors, lane by lane and then over the lanes."""
-
-    def codegen(context, builder, signature, arguments):
-        v = _Vectors(builder, signature.args[0].dtype)
-        return _reduced(v, arguments[1], lambda n: v.load(arguments[0], builder.mul(n, _INDEX(v.count))), builder.fadd)
+        before = builder.block
+        start = v.load(p)
+        head, end = builder.append_basic_block("largest"), builder.append_basic_block("largest_end")
+        builder.cbranch(builder.icmp_signed(">", vectors, _INDEX(1)), head, end)
+        builder.position_at_end(head)
+        n, most = builder.phi(_INDEX), builder.phi(v.type)
+        n.add_incoming(_INDEX(1), before)
+        most.add_incoming(start, before)
+        new = larger(most, v.load(p, builder.mul(n, _INDEX(v.count))))
+        following = builder.add(n, _INDEX(1))
+        n.add_incoming(following, head)
+        most.add_incoming(new, head)
+        builder.cbranch(builder.icmp_signed("<", following, vectors), head, end)
+        builder.position_at_end(end)
+        result = builder.phi(v.type)
+        result.add_incoming(start, before)
+        result.add_incoming(new, head)
+        size = v.count // 2
+        while size:  # halves against each other, until one lane is left
+            turned = [(lane + size) % v.count for lane in range(v.count)]
+            pattern = ir.Constant(ir.VectorType(ir.IntType(32), v.count), turned)
+            result = larger(result, builder.shuffle_vector(result, ir.Constant(v.type, ir.Undefined), pattern))
+            size //= 2
+        return builder.extract_element(result, ir.IntType(32)(0))
 
     return p.dtype(p, types.int64), codegen
 
