@@ -41,22 +41,28 @@ Run = Callable[[], list[np.ndarray]]
 
 
 def core_runs(case: Case) -> dict[str, Run]:
-    """Attention of given queries, keys and values. PyTorch gets them in the order of memory that it likes best."""
+    """Attention of given queries, keys and values, which lie in memory as PyTorch likes it best: (B, N, T, D)."""
     import torch
 
     _, training, T, B, E = case
     D = E // N
     rng = np.random.default_rng(0)
-    z, do = rng.normal(size=(T, B, 3, N, D)).astype(np.float32), rng.normal(size=(T, B, N, D)).astype(np.float32)
-    q, k, v = (z[:, :, n] for n in range(3))
+    arrays = [rng.normal(size=(B, N, T, D)).astype(np.float32) for _ in range(4)]
+    q, k, v, do = (array.transpose(2, 0, 1, 3) for array in arrays)
     scale = D**-0.5
 
-    def ours() -> list[np.ndarray]:
-        o, lse = attention.attention_forward(q, k, v, scale, causal=True)
-        return [o, *attention.attention_backward(do, q, k, v, o, lse, scale, causal=True)] if training else [o]
+    def fresh() -> np.ndarray:
+        return np.empty((B, N, T, D), np.float32).transpose(2, 0, 1, 3)
 
-    inputs = [torch.tensor(a.transpose(1, 2, 0, 3).copy(), requires_grad=training) for a in (q, k, v)]
-    do_t = torch.tensor(do.transpose(1, 2, 0, 3).copy())
+    def ours() -> list[np.ndarray]:
+        o, lse = attention.attention_forward(q, k, v, scale, causal=True, out=fresh())
+        if not training:
+            return [o]
+        out = fresh(), fresh(), fresh()
+        return [o, *attention.attention_backward(do, q, k, v, o, lse, scale, causal=True, out=out)]
+
+    inputs = [torch.tensor(array, requires_grad=training) for array in arrays[:3]]
+    do_t = torch.tensor(arrays[3])
 
     def theirs() -> list[np.ndarray]:
         if not training:

@@ -26,6 +26,7 @@ from lstm_numba.cpu.simd import (
     address_of,
     call_tile,
     get,
+    hide_lanes,
     lanes_of,
     largest_of,
     pointer,
@@ -161,31 +162,34 @@ def _place(plan, like, which, b, n):
 
 
 @njit(**_UNIT)
-def _mask_row(plan, like, row, t, first, count, width, b, n):
+def _mask_row(plan, row, t, first, count, width, b, n):
     """Change the scores of query t of (b, n) and the keys ``first ...`` as the masks say; -inf behind ``count``."""
-    hidden = type(row[0])(-math.inf)
+    lanes = lanes_of(row)
     address = get(plan, _ADDED)
     if address:
         at = get(plan, _ADDED + 1) * b + get(plan, _ADDED + 2) * n + get(plan, _ADDED + 3) * t + first
-        added = carray(step(pointer_at(address, like), at), count)
+        added, scores = carray(step(pointer_at(address, row), at), count), carray(row, count)
         for s in range(count):
-            row[s] += added[s]
-    for s in range(count, width):
-        row[s] = hidden
-    if get(plan, _CAUSAL):
-        for s in range(max(0, t + 1 - first), count):
-            row[s] = hidden
+            scores[s] += added[s]
+    seen = max(0, min(count, t + 1 - first)) if get(plan, _CAUSAL) else count
+    for s in range(seen // lanes * lanes, width, lanes):
+        hide_lanes(step(row, s), seen - s)
     address = get(plan, _PADDING)
     if address:
-        padding = carray(_bytes_at(address + get(plan, _S) * b + first), count)
-        for s in range(count):
-            row[s] = hidden if padding[s] else row[s]
+        _hide(row, address + get(plan, _S) * b + first, count)
     address = get(plan, _BLOCKED)
     if address:
         at = get(plan, _BLOCKED + 1) * b + get(plan, _BLOCKED + 2) * n + get(plan, _BLOCKED + 3) * t + first
-        blocked = carray(_bytes_at(address + at), count)
-        for s in range(count):
-            row[s] = hidden if blocked[s] else row[s]
+        _hide(row, address + at, count)
+
+
+@njit(**_UNIT)
+def _hide(row, address, count):
+    """Put -inf where the bytes at an address are not zero."""
+    scores, mask = carray(row, count), carray(_bytes_at(address), count)
+    hidden = type(scores[0])(-math.inf)
+    for s in range(count):
+        scores[s] = hidden if mask[s] else scores[s]
 
 
 @njit(**_UNIT)
@@ -303,7 +307,7 @@ def _forward(plan, like, d, phase, part, member):
                         t = first_query + at
                         scores_r = step(scores, r * stride)
                         row = carray(scores_r, width)
-                        _mask_row(plan, like, row, t, first, count, width, b, n)
+                        _mask_row(plan, scores_r, t, first, count, width, b, n)
                         here = largest_of(scores_r, width // lanes)
                         here = here if here > largest[at] else largest[at]
                         shift = zero if here == nothing else here
@@ -397,8 +401,9 @@ def _backward(plan, like, d, phase, part, member):
                 _score_block(plan, slopes, do_block, v_columns, zeros, first, count, rows, D)
                 for r in range(rows):
                     t = first_query + r
-                    row, slope = carray(step(weights, r * stride), width), carray(step(slopes, r * stride), width)
-                    _mask_row(plan, like, row, t, first, count, width, b, n)
+                    row_at, slope_at = step(weights, r * stride), step(slopes, r * stride)
+                    row, slope = carray(row_at, width), carray(slope_at, width)
+                    _mask_row(plan, row_at, t, first, count, width, b, n)
                     # A query that saw nothing has -inf everywhere: any finite number serves, exp gives 0.
                     shift = lse[t] if lse[t] != nothing else one
                     if get(plan, _DROPPED):
@@ -408,7 +413,6 @@ def _backward(plan, like, d, phase, part, member):
                             slope[s] = row[s] * (factors[s] * slope[s] - delta[r])
                             row[s] *= factors[s]
                     else:
-                        row_at, slope_at = step(weights, r * stride), step(slopes, r * stride)
                         for s in range(width):
                             row[s] = elementary.exp(row[s] - shift)
                         for s in range(0, width, lanes):
@@ -455,13 +459,18 @@ def _step(o, q, keys, values, length, scale, weights):
 
 
 @kernel()
-def _bind_sizes(plan, threads, chunks, panel, numbers, lse, scratch, sync):
+def _bind_sizes(plan, S, D, causal, threads, chunks, panel, scale, keep, lse, scratch, sync):
+    """Scratch holds what every member needs, and then the scale and the factor of the weights that dropout leaves."""
+    last = scratch.size - 2
+    scratch[last], scratch[last + 1] = scale, 1 / keep
+    plan[p.B], plan[_N], plan[p.T] = lse.shape
+    plan[_S], plan[p.I], plan[_CAUSAL] = S, D, causal
     plan[p.D], plan[p.TEAMS], plan[p.MEMBERS], plan[p.PHASES] = 1, 1, threads, 1
     plan[_CHUNKS], plan[_PANEL] = chunks, panel
-    plan[_SCALE], plan[_LSE] = address_of(pointer(numbers)), address_of(pointer(lse))
-    plan[p.SCRATCH], plan[p.SCRATCH_SIZE] = address_of(pointer(scratch)), scratch.shape[1]
+    start = address_of(pointer(scratch))
+    plan[p.SCRATCH], plan[p.SCRATCH_SIZE] = start, last // threads
+    plan[_SCALE], plan[_LSE] = start + last * scratch.itemsize, address_of(pointer(lse))
     plan[p.SYNC] = address_of(pointer(sync))
-    plan[p.B], plan[_N], plan[p.T] = lse.shape
 
 
 @kernel()
@@ -496,13 +505,12 @@ def _launch(run, arrays, lse, scale, masks, pieces, scratch_size):
     threads = reserve_threads(min(wanted, B * N * pieces))
     try:
         plan = _new_plan(run, dtype.name)
-        plan[_S], plan[p.I], plan[_CAUSAL] = S, D, causal
-        numbers = np.array([scale, 1 / (1 - dropout)], dtype)
         scratch_size = -(-scratch_size // 16) * 16  # every thread's begins at a cache line
-        scratch = scratch_of(threads * scratch_size, dtype).reshape(threads, scratch_size)
+        scratch = scratch_of(threads * scratch_size + 2, dtype)
         sync = np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
         chunks = min(pieces, -(-threads // (B * N)))
-        _bind_sizes(plan, threads, chunks, _panel(S, causal, dtype), numbers, lse, scratch, sync)
+        panel = _panel(S, causal, dtype)
+        _bind_sizes(plan, S, D, int(causal), threads, chunks, panel, scale, 1 - dropout, lse, scratch, sync)
         for entry, array in arrays.items():
             _bind_array(plan, entry, array)
         if padding is not None:

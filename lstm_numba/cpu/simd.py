@@ -355,6 +355,19 @@ def largest_of(typing_context, p, vectors):
 
 
 @intrinsic
+def hide_lanes(typing_context, target, first):
+    """Put -inf into the lanes from ``first`` on of one register's worth of numbers."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        hidden = ir.Constant(v.type, [float("-inf")] * v.count)
+        v.store(builder.select(v.mask(arguments[1]), v.load(arguments[0]), hidden), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64), codegen
+
+
+@intrinsic
 def scale_vector(typing_context, target, source, factor):
     """``target = source * factor`` for one register's worth of numbers."""
 
