@@ -6,7 +6,7 @@ from importlib import import_module
 
 # name -> module with add_arguments(parser) and main(options) -> number of failures
 COMMANDS = {
-    "attention": "causal attention and a Transformer block against PyTorch, by length",
+    "attention": "causal attention, the multi-head layer and a Transformer block against PyTorch",
     "recurrent": "layers against PyTorch, ONNX Runtime and NumPy, over all shapes",
     "memory": "peak memory of one call, in a process of its own",
     "checkpointing": "memory and time of training with segments of the sequence recomputed",

@@ -345,6 +345,43 @@ def checkpointing_report(result: dict) -> str:
     return f"## Checkpointing: {result['about']}\n\n" + markdown_table(head, rows)
 
 
+def attention_report(result: dict) -> str:
+    """Attention against PyTorch; the target is at least its speed in every case."""
+    modes = {False: "forward", True: "forward and backward"}
+    rows = [
+        [
+            row["what"],
+            modes[row["training"]],
+            row["cases"],
+            f"{row['mean']:.2f}",
+            f"{row['worst']:.2f}",
+            row["below_one"],
+            mark(row["worst"] >= 1),
+        ]
+        for row in result["means"]
+    ]
+    worst = sorted(result["rows"], key=lambda row: row["ratio"]["of_medians"])[:10]
+    details = [
+        [
+            row["what"],
+            modes[row["training"]],
+            *(row[name] for name in ("T", "B", "E")),
+            *(f"{row['times'][name]['median_us']:.0f}" for name in (OURS, row["torch"])),
+            f"{row['ratio']['of_medians']:.2f}",
+        ]
+        for row in worst
+    ]
+    head = ["what", "mode", "cases", "geometric mean", "worst", "below 1", "target: 1 in every case"]
+    return "\n\n".join(
+        [
+            f"## Attention: {result['about']}",
+            markdown_table(head, rows),
+            "### Worst cases",
+            markdown_table(["what", "mode", "T", "B", "E", "ours us", "torch us", "ratio"], details),
+        ]
+    )
+
+
 def stress_report(result: dict) -> str:
     """The stress run."""
     growth = result["memory_growth"]
@@ -360,6 +397,7 @@ REPORTS: dict[str, Callable[[dict], str]] = {
     "where_time_goes": where_report,
     "memory": memory_report,
     "checkpointing": checkpointing_report,
+    "attention": attention_report,
     "streaming": streaming_report,
     "training_loop": loop_report,
     "cold_start": cold_report,

@@ -28,6 +28,7 @@ from lstm_numba.layers import (
     RMSNorm,
     Sequential,
     SinusoidalPositions,
+    TransformerDecoderLayer,
     TransformerEncoderLayer,
 )
 from lstm_numba.training import (
@@ -69,6 +70,7 @@ __all__ = [
     "ReLU",
     "Sequential",
     "SinusoidalPositions",
+    "TransformerDecoderLayer",
     "TransformerEncoderLayer",
     "__version__",
     "clip_grad_norm",

@@ -419,18 +419,35 @@ def test_checkpointing_trades_memory_for_time():
     assert all(row["slower_than_without"]["of_medians"] > 0 for row in rows)
 
 
-def test_attention_agrees_with_torch_before_it_is_timed():
+def test_attention_agrees_with_torch_before_it_is_timed(tmp_path):
     from benchmarks import attention
 
-    rows = attention.run((16,), 3, 1e-4)
-    assert [(row["what"], row["training"]) for row in rows] == [
-        ("attention", False),
-        ("attention", True),
-        ("block", False),
-        ("block", True),
-    ]
-    assert all(row["B"] == 256 and row["peak_bytes"] > 0 for row in rows)
-    assert all(row["faster_than_torch"]["of_medians"] > 0 for row in rows)
+    journal = store.Journal(tmp_path / "attention.jsonl", {}, 0)
+    chosen = attention.cases((16,), (2,), (16,))
+    rows = attention.run(chosen, 3, 1e-4, journal)
+    assert {(row["what"], row["training"]) for row in rows} == {
+        (what, training) for what in ("core", "layer", "block") for training in (False, True)
+    }
+    assert all(row["peak_bytes"] > 0 and row["ratio"]["of_medians"] > 0 for row in rows)
+    assert attention.run(chosen, 3, 1e-4, journal) == json.loads(json.dumps(rows)), "a journal is not measured again"
+    table = attention.means(rows)
+    assert [entry["cases"] for entry in table] == [1] * 6
+    assert "| core | forward |" in report.attention_report({"about": "small", "means": table, "rows": rows})
+
+
+def test_stored_attention_results_are_complete():
+    from benchmarks import attention
+
+    path = store.RESULTS / "attention.json"
+    result = store.read_json(path)
+    measured = {tuple(row[name] for name in attention.Case._fields): row for row in result["rows"]}
+    assert set(measured) == set(attention.cases((16, 64, 256, 1024), (1, 8, 32), (64, 256)))
+    assert len(measured) == len(result["rows"])
+    assert result["means"] == attention.means(result["rows"])
+    for row in result["rows"]:
+        medians = {name: times["median_us"] for name, times in row["times"].items()}
+        theirs = min(value for name, value in medians.items() if name != attention.OURS)
+        assert row["ratio"]["of_medians"] == pytest.approx(theirs / medians[attention.OURS], rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ the weighted sum of values; when a block of keys brings a larger score, both sum
 Milakov and Gimelshein, 2018, and Rabe and Staats, 2021). Only the logarithm of each query's denominator is kept, so
 that the backward pass can compute any block of weights again (Dao et al., 2022). Memory grows with T, not with T^2.
 
+A dropped weight is decided by a hash of a seed and of its place, so that the backward pass drops the same ones.
 Products are the register tile of :mod:`lstm_numba.cpu.simd`. Threads share pairs of a sequence and a head, and never
 add to the same number: results do not depend on them. Shapes as in :mod:`lstm_numba.reference.attention`.
 """
@@ -18,21 +19,41 @@ from numba.extending import intrinsic
 from lstm_numba import elementary
 from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.launch import Kernel, available_threads, launch, release_threads, reserve_threads
-from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, call_tile, get, lanes_of, pointer_at, step
+from lstm_numba.cpu.product import pack_rows, pack_turned
+from lstm_numba.cpu.simd import (
+    MAX_ROWS,
+    VECTORS,
+    address_of,
+    call_tile,
+    get,
+    hide_lanes,
+    lanes_of,
+    largest_of,
+    pointer,
+    pointer_at,
+    put,
+    scale_vector,
+    slope_vector,
+    step,
+)
 from lstm_numba.cpu.simd import lanes as lanes_for
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
+from lstm_numba.cpu.workspace import scratch as scratch_of
 from lstm_numba.jit import kernel
 
 # Entries of the plan beyond those that every kernel shares.
 _S, _N = p.LENGTH, p.LENGTH + 1  # keys, heads
 _CAUSAL = p.LENGTH + 2
 _CHUNKS = p.LENGTH + 3  # pieces of the queries that threads share if there are few sequences and heads
-_SCALE = p.LENGTH + 4  # address of one number
+_SCALE = p.LENGTH + 4  # address of the scale and of 1 / (1 - dropout)
 _BLOCKED, _PADDING = p.LENGTH + 5, p.LENGTH + 9  # address, then strides of b, n and t; address (B, S)
 _LSE = p.LENGTH + 10  # (B, N, T)
 _PANEL = p.LENGTH + 11  # vectors of a panel of keys
-_ARRAYS = p.LENGTH + 12  # an address, then the strides of t, b and n, for each of the eight arrays
+_ADDED = p.LENGTH + 12  # address, then strides of b, n and t: numbers added to the scores
+_DROPPED = p.LENGTH + 16  # weights whose random number is below this are dropped; 0: none
+_SEED = p.LENGTH + 17  # of the random numbers
+_ARRAYS = p.LENGTH + 18  # an address, then the strides of t, b and n, for each of the eight arrays
 _Q, _K, _V, _O, _DO, _DQ, _DK, _DV = range(_ARRAYS, _ARRAYS + 32, 4)
 _LENGTH = _ARRAYS + 32
 
@@ -64,38 +85,25 @@ def _clear(target, count):
 
 
 @njit(**_UNIT)
-def _pack_rows(target, source, source_row, rows, padded_rows, D):
+def _pack_values(target, source, source_row, rows, padded_rows, D):
     """Rows as the right factor of a product over the rows: columns in panels, the last one as narrow as it may be."""
     lanes = lanes_of(target)
     done = 0
     while done < D:
         width = min(VECTORS, (D - done + lanes - 1) // lanes) * lanes
-        count = min(width, D - done)
-        for r in range(rows):
-            a, b = carray(step(target, r * width), width), carray(step(source, r * source_row + done), count)
-            for n in range(count):
-                a[n] = b[n]
-            for n in range(count, width):
-                a[n] = 0
-        _clear(step(target, rows * width), (padded_rows - rows) * width)
+        pack_rows(target, width, step(source, done), source_row, rows, D - done)
         target = step(target, padded_rows * width)
         done += width
 
 
 @njit(**_UNIT)
-def _pack_columns(target, source, source_row, rows, D, width):
-    """The transposed rows as the right factor of a product over D: panels of ``width`` rows, filled up with zeros."""
-    for start in range(0, rows, width):
-        panel = carray(target, (D, width))
-        count = min(width, rows - start)
-        for n in range(count):
-            row = carray(step(source, (start + n) * source_row), D)
-            for k in range(D):
-                panel[k, n] = row[k]
-        for k in range(D):
-            for n in range(count, width):
-                panel[k, n] = 0
-        target = step(target, D * width)
+def _pack_keys(target, source, source_row, S, D, W, spare):
+    """The transposed rows as the right factor of a product over D: panels of W rows, the last as narrow as may be."""
+    lanes = lanes_of(target)
+    for first in range(0, S, W):
+        count = min(W, S - first)
+        width = (count + lanes - 1) // lanes * lanes
+        pack_turned(step(target, first * D), width, step(source, first * source_row), source_row, count, D, spare)
 
 
 @njit(**_UNIT)
@@ -128,20 +136,6 @@ def _multiply(plan, C, c_row, S, s_row, A, a_row, a_step, B, first, K, rows, col
             done += vectors
 
 
-@njit(**_UNIT)
-def _largest(row, count, lanes, most):
-    """The largest of ``count`` numbers, a multiple of ``lanes``; ``most`` is scratch, one number per lane."""
-    for n in range(lanes):
-        most[n] = row[n]
-    for at in range(lanes, count, lanes):
-        for n in range(lanes):
-            most[n] = row[at + n] if row[at + n] > most[n] else most[n]
-    result = most[0]
-    for n in range(1, lanes):
-        result = most[n] if most[n] > result else result
-    return result
-
-
 @njit(**_SUMS)
 def _exponentials(row, count, shift):
     """Replace the row by exp(row - shift) and return its sum."""
@@ -169,24 +163,61 @@ def _place(plan, like, which, b, n):
 
 @njit(**_UNIT)
 def _mask_row(plan, row, t, first, count, width, b, n):
-    """Put -inf where query t of (b, n) must not see keys ``first ...``, and behind the last of ``count``."""
-    hidden = type(row[0])(-math.inf)
-    for s in range(count, width):
-        row[s] = hidden
-    if get(plan, _CAUSAL):
-        for s in range(max(0, t + 1 - first), count):
-            row[s] = hidden
+    """Change the scores of query t of (b, n) and the keys ``first ...`` as the masks say; -inf behind ``count``."""
+    lanes = lanes_of(row)
+    address = get(plan, _ADDED)
+    if address:
+        at = get(plan, _ADDED + 1) * b + get(plan, _ADDED + 2) * n + get(plan, _ADDED + 3) * t + first
+        added, scores = carray(step(pointer_at(address, row), at), count), carray(row, count)
+        for s in range(count):
+            scores[s] += added[s]
+    seen = max(0, min(count, t + 1 - first)) if get(plan, _CAUSAL) else count
+    for s in range(seen // lanes * lanes, width, lanes):
+        hide_lanes(step(row, s), seen - s)
     address = get(plan, _PADDING)
     if address:
-        padding = carray(_bytes_at(address + get(plan, _S) * b + first), count)
-        for s in range(count):
-            row[s] = hidden if padding[s] else row[s]
+        _hide(row, address + get(plan, _S) * b + first, count)
     address = get(plan, _BLOCKED)
     if address:
         at = get(plan, _BLOCKED + 1) * b + get(plan, _BLOCKED + 2) * n + get(plan, _BLOCKED + 3) * t + first
-        blocked = carray(_bytes_at(address + at), count)
-        for s in range(count):
-            row[s] = hidden if blocked[s] else row[s]
+        _hide(row, address + at, count)
+
+
+@njit(**_UNIT)
+def _hide(row, address, count):
+    """Put -inf where the bytes at an address are not zero."""
+    scores, mask = carray(row, count), carray(_bytes_at(address), count)
+    hidden = type(scores[0])(-math.inf)
+    for s in range(count):
+        scores[s] = hidden if mask[s] else scores[s]
+
+
+@njit(**_UNIT)
+def _mix(x):
+    """Scatter 32 bits: a change of one bit changes every other one with a probability near one half."""
+    x = np.uint32(x ^ (x >> np.uint32(16)))
+    x = np.uint32(x * np.uint32(0x7FEB352D))
+    x = np.uint32(x ^ (x >> np.uint32(15)))
+    x = np.uint32(x * np.uint32(0x846CA68B))
+    return np.uint32(x ^ (x >> np.uint32(16)))
+
+
+@njit(**_UNIT)
+def _draw_factors(plan, like, factors, query, first, count):
+    """What dropout multiplies the weights of one query and the keys ``first ...`` by: 0 or 1 / (1 - dropout).
+
+    Whether a weight is dropped depends on the seed, on ``query``, a number of its own for every query of every head
+    and sequence, and on the key: see :func:`lstm_numba.reference.attention.dropout_factors`.
+    """
+    seed = get(plan, _SEED)
+    low, high = np.uint32(seed & 0xFFFFFFFF), np.uint32((seed >> 32) & 0xFFFFFFFF)
+    inner = _mix(np.uint32(np.uint32(query) * np.uint32(0x9E3779B9) + low))
+    outer = _mix(np.uint32(inner ^ high))
+    limit = np.uint32(get(plan, _DROPPED))
+    factor = get(pointer_at(get(plan, _SCALE), like), 1)
+    for s in range(count):
+        x = _mix(np.uint32(np.uint32(np.uint32(first + s) * np.uint32(0x9E3779B9)) + inner))
+        factors[s] = factor if _mix(np.uint32(x ^ outer)) >= limit else type(factor)(0)
 
 
 @njit(**_UNIT)
@@ -196,22 +227,26 @@ def _block_width(W):
 
 
 @njit(**_UNIT)
-def _score_block(plan, scores, queries, panels, zeros, first, width, rows, D):
-    """``queries @ keys^T`` for the keys ``first ... first + width`` of packed columns."""
-    vectors = get(plan, _PANEL)
-    W = vectors * lanes_of(scores)
+def _score_block(plan, scores, queries, panels, zeros, first, count, rows, D):
+    """``queries @ keys^T`` for the keys ``first ... first + count`` of packed columns."""
+    lanes = lanes_of(scores)
+    S, W = get(plan, _S), get(plan, _PANEL) * lanes
     stride = _block_width(W)
-    for at in range(0, width, W):
+    for at in range(0, count, W):
+        vectors = (min(W, S - first - at) + lanes - 1) // lanes
         panel = step(panels, (first + at) * D)
         _multiply(plan, step(scores, at), stride, zeros, 0, queries, D, 1, panel, 0, D, rows, vectors, 0)
 
 
 @njit(**_UNIT)
-def _copy_scaled(target, source, source_row, rows, D, scale):
+def _copy_scaled(target, target_row, source, source_row, rows, D, scale):
+    lanes = lanes_of(target)
     for r in range(rows):
-        a, b = carray(step(target, r * D), D), carray(step(source, r * source_row), D)
-        for k in range(D):
-            a[k] = b[k] * scale
+        a, b = step(target, r * target_row), step(source, r * source_row)
+        for k in range(0, D - lanes + 1, lanes):
+            scale_vector(step(a, k), step(b, k), scale)
+        for k in range(D // lanes * lanes, D):
+            put(a, k, get(b, k) * scale)
 
 
 # -- compiled: the two passes ------------------------------------------------------------------------------------
@@ -227,18 +262,20 @@ def _forward(plan, like, d, phase, part, member):
     padded, stride = columns * lanes, _block_width(W)
     scale = get(pointer_at(get(plan, _SCALE), like), 0)
     nothing = type(scale)(-math.inf)
-    zero = type(scale)(0)
+    zero, one = type(scale)(0), type(scale)(1)
 
     scratch = step(pointer_at(get(plan, p.SCRATCH), like), member * get(plan, p.SCRATCH_SIZE))
-    k_columns = scratch
-    v_rows = step(k_columns, (S + W - 1) // W * W * D)
+    spare = scratch
+    zeros = step(spare, 2 * lanes * lanes)
+    k_columns = step(zeros, max(VECTORS * lanes, padded))
+    v_rows = step(k_columns, (S + lanes - 1) // lanes * lanes * D)
     scores = step(v_rows, S * padded)
-    total = step(scores, _BLOCK_Q * stride)
+    total = step(scores, MAX_ROWS * stride)
     queries = step(total, _BLOCK_Q * padded)
-    zeros = step(queries, _BLOCK_Q * D)
-    most = carray(step(zeros, W), lanes)
-    largest, denominator = carray(step(zeros, 2 * W), _BLOCK_Q), carray(step(zeros, 2 * W + _BLOCK_Q), _BLOCK_Q)
-    _clear(zeros, W)
+    states = step(queries, _BLOCK_Q * D)
+    largest, denominator = carray(states, _BLOCK_Q), carray(step(states, _BLOCK_Q), _BLOCK_Q)
+    factors = carray(step(states, 2 * _BLOCK_Q), stride)
+    _clear(zeros, max(VECTORS * lanes, padded))
 
     for unit in range(part, B * N * chunks, members):
         pair = unit // chunks
@@ -248,40 +285,57 @@ def _forward(plan, like, d, phase, part, member):
         v, v_row = _place(plan, like, _V, b, n)
         o, o_row = _place(plan, like, _O, b, n)
         lse = carray(step(pointer_at(get(plan, _LSE), like), pair * T), T)
-        _pack_columns(k_columns, k, k_row, S, D, W)
-        _pack_rows(v_rows, v, v_row, S, S, D)
+        _pack_keys(k_columns, k, k_row, S, D, W, spare)
+        _pack_values(v_rows, v, v_row, S, S, D)
         for first_query in range(unit % chunks * _BLOCK_Q, T, chunks * _BLOCK_Q):
-            rows = min(_BLOCK_Q, T - first_query)
-            _copy_scaled(queries, step(q, first_query * q_row), q_row, rows, D, scale)
-            _clear(total, rows * padded)
-            for r in range(rows):
+            block = min(_BLOCK_Q, T - first_query)
+            _copy_scaled(queries, D, step(q, first_query * q_row), q_row, block, D, scale)
+            for r in range(block):
                 largest[r], denominator[r] = nothing, zero
-            end = min(S, first_query + rows) if get(plan, _CAUSAL) else S
-            for first in range(0, end, stride):
-                count = min(stride, end - first)
-                width = (count + W - 1) // W * W
-                _score_block(plan, scores, queries, k_columns, zeros, first, width, rows, D)
-                for r in range(rows):
-                    row = carray(step(scores, r * stride), width)
-                    _mask_row(plan, row, first_query + r, first, count, width, b, n)
-                    here = _largest(row, width, lanes, most)
-                    here = here if here > largest[r] else largest[r]
-                    shift = zero if here == nothing else here
-                    shrink = elementary.exp(largest[r] - shift)
-                    denominator[r] = denominator[r] * shrink + _exponentials(row, width, shift)
-                    if shrink != 1:
-                        o_r = carray(step(total, r * padded), padded)
-                        for j in range(padded):
-                            o_r[j] *= shrink
-                    largest[r] = here
-                _multiply(plan, total, padded, total, padded, scores, stride, 1, v_rows, first, count, rows, columns, S)
-            for r in range(rows):
+            block_end = min(S, first_query + block) if get(plan, _CAUSAL) else S
+            for first in range(0, block_end, stride):
+                for strip in range(0, block, MAX_ROWS):
+                    rows = min(MAX_ROWS, block - strip)
+                    end = min(S, first_query + strip + rows) if get(plan, _CAUSAL) else S
+                    if end <= first:
+                        continue
+                    count = min(stride, end - first)
+                    width = (count + lanes - 1) // lanes * lanes
+                    _score_block(plan, scores, step(queries, strip * D), k_columns, zeros, first, count, rows, D)
+                    for r in range(rows):
+                        at = strip + r
+                        t = first_query + at
+                        scores_r = step(scores, r * stride)
+                        row = carray(scores_r, width)
+                        _mask_row(plan, scores_r, t, first, count, width, b, n)
+                        here = largest_of(scores_r, width // lanes)
+                        here = here if here > largest[at] else largest[at]
+                        shift = zero if here == nothing else here
+                        added = _exponentials(row, width, shift)
+                        if first == 0:
+                            denominator[at] = added
+                        else:
+                            shrink = elementary.exp(largest[at] - shift)
+                            denominator[at] = denominator[at] * shrink + added
+                            if shrink != 1:
+                                o_r = carray(step(total, at * padded), padded)
+                                for j in range(padded):
+                                    o_r[j] *= shrink
+                        largest[at] = here
+                        if get(plan, _DROPPED):
+                            # The denominator is that of all weights; what is multiplied with the values is dropped.
+                            _draw_factors(plan, like, factors, pair * T + t, first, width)
+                            for s in range(width):
+                                row[s] *= factors[s]
+                    o_rows = step(total, strip * padded)
+                    start, start_row = (zeros, 0) if first == 0 else (o_rows, padded)
+                    _multiply(plan, o_rows, padded, start, start_row, scores, stride, 1, v_rows, first, count, rows,
+                              columns, S)  # fmt: skip
+            for r in range(block):
                 empty = denominator[r] == 0
                 lse[first_query + r] = nothing if empty else largest[r] + math.log(denominator[r])
-                factor = zero if empty else 1 / denominator[r]
-                a, b_ = carray(step(o, (first_query + r) * o_row), D), carray(step(total, r * padded), D)
-                for j in range(D):
-                    a[j] = b_[j] * factor
+                factor = zero if empty else one / denominator[r]
+                _copy_scaled(step(o, (first_query + r) * o_row), 0, step(total, r * padded), 0, 1, D, factor)
 
 
 def _backward(plan, like, d, phase, part, member):
@@ -296,8 +350,11 @@ def _backward(plan, like, d, phase, part, member):
     nothing = type(scale)(-math.inf)
 
     scratch = step(pointer_at(get(plan, p.SCRATCH), like), member * get(plan, p.SCRATCH_SIZE))
-    packed = (S + W - 1) // W * W * D
-    k_columns, v_columns = scratch, step(scratch, packed)
+    spare = scratch
+    zeros = step(spare, 2 * lanes * lanes)
+    k_columns = step(zeros, VECTORS * lanes)
+    packed = (S + lanes - 1) // lanes * lanes * D
+    v_columns = step(k_columns, packed)
     k_rows = step(v_columns, packed)
     dk_total, dv_total = step(k_rows, S * padded), step(k_rows, 2 * S * padded)
     weights = step(k_rows, 3 * S * padded)
@@ -306,9 +363,9 @@ def _backward(plan, like, d, phase, part, member):
     do_block = step(queries, _BLOCK_Q * D)
     q_rows, do_rows = step(do_block, _BLOCK_Q * D), step(do_block, _BLOCK_Q * (D + padded))
     dq_total = step(do_rows, _BLOCK_Q * padded)
-    zeros = step(dq_total, _BLOCK_Q * padded)
-    delta = carray(step(zeros, W), _BLOCK_Q)
-    _clear(zeros, W)
+    delta = carray(step(dq_total, _BLOCK_Q * padded), _BLOCK_Q)
+    factors = carray(step(dq_total, _BLOCK_Q * (padded + 1)), stride)
+    _clear(zeros, VECTORS * lanes)
 
     for pair in range(part, B * N, get(plan, p.MEMBERS)):
         b, n = pair // N, pair % N
@@ -321,17 +378,17 @@ def _backward(plan, like, d, phase, part, member):
         dk, dk_row = _place(plan, like, _DK, b, n)
         dv, dv_row = _place(plan, like, _DV, b, n)
         lse = carray(step(pointer_at(get(plan, _LSE), like), pair * T), T)
-        _pack_columns(k_columns, k, k_row, S, D, W)
-        _pack_columns(v_columns, v, v_row, S, D, W)
-        _pack_rows(k_rows, k, k_row, S, S, D)
+        _pack_keys(k_columns, k, k_row, S, D, W, spare)
+        _pack_keys(v_columns, v, v_row, S, D, W, spare)
+        _pack_values(k_rows, k, k_row, S, S, D)
         _clear(dk_total, S * padded)
         _clear(dv_total, S * padded)
         for first_query in range(0, T, _BLOCK_Q):
             rows = min(_BLOCK_Q, T - first_query)
-            _copy_scaled(queries, step(q, first_query * q_row), q_row, rows, D, scale)
-            _copy_scaled(do_block, step(do, first_query * do_row), do_row, rows, D, one)
-            _pack_rows(q_rows, queries, D, rows, _BLOCK_Q, D)
-            _pack_rows(do_rows, do_block, D, rows, _BLOCK_Q, D)
+            _copy_scaled(queries, D, step(q, first_query * q_row), q_row, rows, D, scale)
+            _copy_scaled(do_block, D, step(do, first_query * do_row), do_row, rows, D, one)
+            _pack_values(q_rows, queries, D, rows, _BLOCK_Q, D)
+            _pack_values(do_rows, do_block, D, rows, _BLOCK_Q, D)
             _clear(dq_total, rows * padded)
             for r in range(rows):
                 o_r = carray(step(o, (first_query + r) * o_row), D)
@@ -339,18 +396,27 @@ def _backward(plan, like, d, phase, part, member):
             end = min(S, first_query + rows) if get(plan, _CAUSAL) else S
             for first in range(0, end, stride):
                 count = min(stride, end - first)
-                width = (count + W - 1) // W * W
-                _score_block(plan, weights, queries, k_columns, zeros, first, width, rows, D)
-                _score_block(plan, slopes, do_block, v_columns, zeros, first, width, rows, D)
+                width = (count + lanes - 1) // lanes * lanes
+                _score_block(plan, weights, queries, k_columns, zeros, first, count, rows, D)
+                _score_block(plan, slopes, do_block, v_columns, zeros, first, count, rows, D)
                 for r in range(rows):
                     t = first_query + r
-                    row, slope = carray(step(weights, r * stride), width), carray(step(slopes, r * stride), width)
-                    _mask_row(plan, row, t, first, count, width, b, n)
+                    row_at, slope_at = step(weights, r * stride), step(slopes, r * stride)
+                    row, slope = carray(row_at, width), carray(slope_at, width)
+                    _mask_row(plan, row_at, t, first, count, width, b, n)
                     # A query that saw nothing has -inf everywhere: any finite number serves, exp gives 0.
                     shift = lse[t] if lse[t] != nothing else one
-                    for s in range(width):
-                        row[s] = elementary.exp(row[s] - shift)
-                        slope[s] = row[s] * (slope[s] - delta[r])
+                    if get(plan, _DROPPED):
+                        _draw_factors(plan, like, factors, pair * T + t, first, width)
+                        for s in range(width):
+                            row[s] = elementary.exp(row[s] - shift)
+                            slope[s] = row[s] * (factors[s] * slope[s] - delta[r])
+                            row[s] *= factors[s]
+                    else:
+                        for s in range(width):
+                            row[s] = elementary.exp(row[s] - shift)
+                        for s in range(0, width, lanes):
+                            slope_vector(step(slope_at, s), step(row_at, s), delta[r])
                 at = first * padded
                 C = step(dv_total, at)
                 _multiply(plan, C, padded, C, padded, weights, 1, stride, do_rows, 0, rows, count, columns, _BLOCK_Q)
@@ -358,11 +424,9 @@ def _backward(plan, like, d, phase, part, member):
                 _multiply(plan, C, padded, C, padded, slopes, 1, stride, q_rows, 0, rows, count, columns, _BLOCK_Q)
                 C = dq_total
                 _multiply(plan, C, padded, C, padded, slopes, stride, 1, k_rows, first, count, rows, columns, S)
-            for r in range(rows):
-                _copy_scaled(step(dq, (first_query + r) * dq_row), step(dq_total, r * padded), 0, 1, D, scale)
-        for s in range(S):
-            _copy_scaled(step(dk, s * dk_row), step(dk_total, s * padded), 0, 1, D, one)
-            _copy_scaled(step(dv, s * dv_row), step(dv_total, s * padded), 0, 1, D, one)
+            _copy_scaled(step(dq, first_query * dq_row), dq_row, dq_total, padded, rows, D, scale)
+        _copy_scaled(dk, dk_row, dk_total, padded, S, D, one)
+        _copy_scaled(dv, dv_row, dv_total, padded, S, D, one)
 
 
 _TILES = set(range(1, VECTORS + 1))
@@ -394,75 +458,123 @@ def _step(o, q, keys, values, length, scale, weights):
                     o[b, n, j] += weight * values[b, n, s, j]
 
 
+@kernel()
+def _bind_sizes(plan, S, D, causal, threads, chunks, panel, scale, keep, lse, scratch, sync):
+    """Scratch holds what every member needs, and then the scale and the factor of the weights that dropout leaves."""
+    last = scratch.size - 2
+    scratch[last], scratch[last + 1] = scale, 1 / keep
+    plan[p.B], plan[_N], plan[p.T] = lse.shape
+    plan[_S], plan[p.I], plan[_CAUSAL] = S, D, causal
+    plan[p.D], plan[p.TEAMS], plan[p.MEMBERS], plan[p.PHASES] = 1, 1, threads, 1
+    plan[_CHUNKS], plan[_PANEL] = chunks, panel
+    start = address_of(pointer(scratch))
+    plan[p.SCRATCH], plan[p.SCRATCH_SIZE] = start, last // threads
+    plan[_SCALE], plan[_LSE] = start + last * scratch.itemsize, address_of(pointer(lse))
+    plan[p.SYNC] = address_of(pointer(sync))
+
+
+@kernel()
+def _bind_array(plan, entry, array):
+    """Where an array (T or S, B, N, D) lies; its last axis is contiguous."""
+    size = array.itemsize
+    plan[entry] = address_of(pointer(array))
+    for axis in range(3):
+        plan[entry + 1 + axis] = array.strides[axis] // size
+
+
 # -- called by the layers ----------------------------------------------------------------------------------------
 
+_plans: dict[tuple[str, str], np.ndarray] = {}  # by kernel and dtype: nothing but the addresses of the tiles
 
-def _launch(run, arrays, lse, scale, blocked, padding, causal, pieces, scratch_size):
+
+def _new_plan(run, dtype):
+    key = run.function.__name__, dtype
+    if key not in _plans:
+        plan = np.zeros(_LENGTH, np.int64)
+        run.write_tiles(plan, dtype)
+        _plans[key] = plan
+    return _plans[key].copy()
+
+
+def _launch(run, arrays, lse, scale, masks, pieces, scratch_size):
     """Describe one call in a plan and run it. ``arrays`` are by their entries, each (T or S, B, N, D)."""
-    q, k = arrays[_Q], arrays[_K]
-    T, B, N, D = q.shape
-    S, dtype = len(k), q.dtype
+    blocked, padding, causal, added, dropout, seed = masks
+    T, B, N, D = arrays[_Q].shape
+    S, dtype = len(arrays[_K]), lse.dtype
     wanted = available_threads() if 4 * T * S * B * N * D >= SERIAL_FLOPS else 1
     threads = reserve_threads(min(wanted, B * N * pieces))
     try:
-        plan = np.zeros(_LENGTH, np.int64)
-        plan[p.T], plan[_S], plan[p.B], plan[_N], plan[p.I], plan[p.D] = T, S, B, N, D, 1
-        plan[p.TEAMS], plan[p.MEMBERS], plan[p.PHASES] = 1, threads, 1
-        plan[_CHUNKS] = min(pieces, -(-threads // (B * N)))
-        plan[_CAUSAL], plan[_PANEL] = causal, _panel(S, dtype)
+        plan = _new_plan(run, dtype.name)
+        scratch_size = -(-scratch_size // 16) * 16  # every thread's begins at a cache line
+        scratch = scratch_of(threads * scratch_size + 2, dtype)
         sync = np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
-        scratch = np.empty((threads, scratch_size), dtype)
-        factor = np.array([scale], dtype)
-        plan[p.SYNC], plan[p.SCRATCH], plan[p.SCRATCH_SIZE] = sync.ctypes.data, scratch.ctypes.data, scratch_size
-        plan[_SCALE], plan[_LSE] = factor.ctypes.data, lse.ctypes.data
+        chunks = min(pieces, -(-threads // (B * N)))
+        panel = _panel(S, causal, dtype)
+        _bind_sizes(plan, S, D, int(causal), threads, chunks, panel, scale, 1 - dropout, lse, scratch, sync)
         for entry, array in arrays.items():
-            t, b, n, _ = array.strides
-            size = array.itemsize
-            plan[entry : entry + 4] = array.ctypes.data, t // size, b // size, n // size
+            _bind_array(plan, entry, array)
         if padding is not None:
             padding = np.ascontiguousarray(padding)
             plan[_PADDING] = padding.ctypes.data
-        if blocked is not None:
-            blocked = np.ascontiguousarray(blocked)
-            strides = [0 if size == 1 else stride for size, stride in zip(blocked.shape, blocked.strides, strict=True)]
-            plan[_BLOCKED : _BLOCKED + 4] = blocked.ctypes.data, *strides[:3]
-        run.write_tiles(plan, dtype.name)
+        for entry, mask in ((_BLOCKED, blocked), (_ADDED, added)):
+            if mask is not None:
+                kept = np.ascontiguousarray(mask)
+                strides = [
+                    0 if size == 1 else stride // kept.itemsize
+                    for size, stride in zip(kept.shape, kept.strides, strict=True)
+                ]
+                plan[entry : entry + 4] = kept.ctypes.data, *strides[:3]
+                masks = (*masks, kept)  # lives as long as the call
+        if dropout:
+            plan[_DROPPED], plan[_SEED] = dropout_limit(dropout), seed
         launch(run.address(dtype.name), plan, threads)
     finally:
         release_threads(threads)
 
 
-def _panel(S, dtype):
-    """Vectors of a panel of keys: as many as the tile takes, or fewer if there are not so many keys."""
-    return min(VECTORS, -(-S // lanes_for(dtype.itemsize)))
+def dropout_limit(dropout):
+    """Random numbers of 32 bits below this one drop a weight."""
+    return max(1, min(2**32 - 1, round(dropout * 2**32)))
 
 
-def _sizes(S, D, dtype):
-    """Keys of a panel, the multiple of it that holds S keys, keys of a block, D in whole vectors."""
+def _panel(S, causal, dtype):
+    """Vectors of a panel of keys: as many as the tile takes, or fewer if there are not so many keys to be seen."""
+    most = min(2, VECTORS) if causal and S <= _BLOCK_S else VECTORS
+    return min(most, -(-S // lanes_for(dtype.itemsize)))
+
+
+def _sizes(S, D, causal, dtype):
+    """Numbers that every pass needs: S keys of D columns, keys of a block, D in whole vectors, zeros and spare room."""
     lanes = lanes_for(dtype.itemsize)
-    W = _panel(S, dtype) * lanes
-    return W, -(-S // W) * W, max(W, _BLOCK_S // W * W), -(-D // lanes) * lanes
+    W = _panel(S, causal, dtype) * lanes
+    padded = -(-D // lanes) * lanes
+    return -(-S // lanes) * lanes * D, max(W, _BLOCK_S // W * W), padded, 2 * lanes**2 + max(VECTORS * lanes, padded)
 
 
-def attention_forward(q, k, v, scale, blocked=None, padding=None, causal=False):
+def attention_forward(
+    q, k, v, scale, blocked=None, padding=None, causal=False, added=None, dropout=0.0, seed=0, out=None
+):
     """See :func:`lstm_numba.reference.attention.attention_forward`; arrays may be strided but for their last axis."""
     T, B, N, D = q.shape
-    W, packed, block, padded = _sizes(len(k), D, q.dtype)
-    o, lse = np.empty((T, B, N, D), q.dtype), np.empty((B, N, T), q.dtype)
-    scratch = packed * D + len(k) * padded + _BLOCK_Q * (block + padded + D + 2) + 2 * W
+    packed, block, padded, own = _sizes(len(k), D, causal, q.dtype)
+    o, lse = np.empty((T, B, N, D), q.dtype) if out is None else out, np.empty((B, N, T), q.dtype)
+    scratch = own + packed + len(k) * padded + (MAX_ROWS + 1) * block + _BLOCK_Q * (padded + D + 2)
     arrays = {_Q: q, _K: k, _V: v, _O: o}
-    _launch(_FORWARD, arrays, lse, scale, blocked, padding, causal, -(-T // _BLOCK_Q), scratch)
+    masks = (blocked, padding, causal, added, dropout, seed)
+    _launch(_FORWARD, arrays, lse, scale, masks, -(-T // _BLOCK_Q), scratch)
     return o, lse
 
 
-def attention_backward(do, q, k, v, o, lse, scale, blocked=None, padding=None, causal=False, out=None):
+def attention_backward(
+    do, q, k, v, o, lse, scale, blocked=None, padding=None, causal=False, added=None, dropout=0.0, seed=0, out=None
+):
     """See :func:`lstm_numba.reference.attention.attention_backward`; writes into ``out = dq, dk, dv`` if given."""
     D = q.shape[3]
-    W, packed, block, padded = _sizes(len(k), D, q.dtype)
+    packed, block, padded, own = _sizes(len(k), D, causal, q.dtype)
     dq, dk, dv = out if out is not None else (np.empty(array.shape, q.dtype) for array in (q, k, v))
-    scratch = 2 * packed * D + 3 * len(k) * padded + _BLOCK_Q * (2 * block + 2 * D + 3 * padded + 1) + W
+    scratch = own + 2 * packed + 3 * len(k) * padded + _BLOCK_Q * (2 * block + 2 * D + 3 * padded + 1) + block
     arrays = {_Q: q, _K: k, _V: v, _O: o, _DO: do, _DQ: dq, _DK: dk, _DV: dv}
-    _launch(_BACKWARD, arrays, lse, scale, blocked, padding, causal, 1, scratch)
+    _launch(_BACKWARD, arrays, lse, scale, (blocked, padding, causal, added, dropout, seed), 1, scratch)
     return dq, dk, dv
 
 

@@ -316,6 +316,83 @@ def copy_row(target, source, count):
 
 
 @intrinsic
+def largest_of(typing_context, p, vectors):
+    """The largest of the numbers in that many whole vectors; a NaN is passed over unless it comes first in its lane."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        p, vectors = arguments
+
+        def larger(a, b):
+            return builder.select(builder.fcmp_ordered(">", b, a), b, a)
+
+        before = builder.block
+        start = v.load(p)
+        head, end = builder.append_basic_block("largest"), builder.append_basic_block("largest_end")
+        builder.cbranch(builder.icmp_signed(">", vectors, _INDEX(1)), head, end)
+        builder.position_at_end(head)
+        n, most = builder.phi(_INDEX), builder.phi(v.type)
+        n.add_incoming(_INDEX(1), before)
+        most.add_incoming(start, before)
+        new = larger(most, v.load(p, builder.mul(n, _INDEX(v.count))))
+        following = builder.add(n, _INDEX(1))
+        n.add_incoming(following, head)
+        most.add_incoming(new, head)
+        builder.cbranch(builder.icmp_signed("<", following, vectors), head, end)
+        builder.position_at_end(end)
+        result = builder.phi(v.type)
+        result.add_incoming(start, before)
+        result.add_incoming(new, head)
+        size = v.count // 2
+        while size:  # halves against each other, until one lane is left
+            turned = [(lane + size) % v.count for lane in range(v.count)]
+            pattern = ir.Constant(ir.VectorType(ir.IntType(32), v.count), turned)
+            result = larger(result, builder.shuffle_vector(result, ir.Constant(v.type, ir.Undefined), pattern))
+            size //= 2
+        return builder.extract_element(result, ir.IntType(32)(0))
+
+    return p.dtype(p, types.int64), codegen
+
+
+@intrinsic
+def hide_lanes(typing_context, target, first):
+    """Put -inf into the lanes from ``first`` on of one register's worth of numbers."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        hidden = ir.Constant(v.type, [float("-inf")] * v.count)
+        v.store(builder.select(v.mask(arguments[1]), v.load(arguments[0]), hidden), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64), codegen
+
+
+@intrinsic
+def scale_vector(typing_context, target, source, factor):
+    """``target = source * factor`` for one register's worth of numbers."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        v.store(builder.fmul(v.load(arguments[1]), v.broadcast(arguments[2])), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(target, source, target.dtype), codegen
+
+
+@intrinsic
+def slope_vector(typing_context, target, weights, delta):
+    """``target = weights * (target - delta)`` for one register's worth of numbers: the derivative of a softmax."""
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        slope = builder.fsub(v.load(arguments[0]), v.broadcast(arguments[2]))
+        v.store(builder.fmul(v.load(arguments[1]), slope), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(target, weights, target.dtype), codegen
+
+
+@intrinsic
 def transpose(typing_context, target, target_row, source, source_row):
     """Write a square block, as many rows and columns as a register has lanes, with rows and columns exchanged."""
 

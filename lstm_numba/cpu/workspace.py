@@ -1,6 +1,7 @@
 """Memory that kernels work in, kept from call to call."""
 
 import math
+import threading
 
 import numpy as np
 
@@ -12,6 +13,32 @@ def aligned(size: int, dtype: np.dtype) -> np.ndarray:
     raw = np.empty(size * dtype.itemsize + _ALIGNMENT, np.uint8)
     first = -raw.ctypes.data % _ALIGNMENT
     return raw[first : first + size * dtype.itemsize].view(dtype)
+
+
+_KEPT = 4 * 2**20  # bytes: a larger buffer is used for so long that making it costs little
+
+
+class _Own(threading.local):
+    """One buffer of bytes for every thread of the program."""
+
+    def __init__(self) -> None:
+        self.buffer = np.empty(0, np.uint8)
+
+
+_own = _Own()
+
+
+def scratch(size: int, dtype: np.dtype) -> np.ndarray:
+    """Uninitialised numbers that start at a cache line, to be used until the next call of this function.
+
+    They are kept for the thread's next call: fresh memory costs more than the work on it, since the system clears it.
+    """
+    needed = size * dtype.itemsize
+    if needed > _KEPT:
+        return aligned(size, dtype)
+    if needed > _own.buffer.size:
+        _own.buffer = aligned(needed, np.dtype(np.uint8))
+    return _own.buffer[:needed].view(dtype)
 
 
 class Workspace:

@@ -10,7 +10,7 @@ from lstm_numba.layers.lstm_variants import LSTMVariant
 from lstm_numba.layers.norm import GELU, LayerNorm, ReLU, RMSNorm
 from lstm_numba.layers.recurrent import GRU, LSTM, RNN
 from lstm_numba.layers.scan import MinGRU, MinLSTM
-from lstm_numba.layers.transformer import TransformerEncoderLayer
+from lstm_numba.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 from lstm_numba.layers.xlstm import MLSTM, SLSTM
 
 __all__ = [
@@ -35,5 +35,6 @@ __all__ = [
     "ReLU",
     "Sequential",
     "SinusoidalPositions",
+    "TransformerDecoderLayer",
     "TransformerEncoderLayer",
 ]

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from lstm_numba.layers.composite import Composite
-from lstm_numba.layers.dense import Dense
+from lstm_numba.layers.dense import Dense, product_kernels
 from lstm_numba.layers.layer import Layer
 from lstm_numba.layers.rotary import rotary_tables, rotate
 from lstm_numba.layers.validation import (
     as_real_array,
     check_flag,
     check_lengths,
+    check_probability,
     check_shape,
     check_size,
 )
@@ -51,11 +52,11 @@ def _as_bool(name: str, value: Any) -> np.ndarray:
 class _Saved(NamedTuple):
     """What one training-mode call leaves behind for ``backward``."""
 
-    inputs: tuple[np.ndarray, ...]  # time-major query, or query, key and value
+    inputs: tuple[np.ndarray, ...]  # query, or query, key and value, as they came
     heads: tuple[np.ndarray, np.ndarray, np.ndarray]  # q, k, v, each (T or S, B, N, D)
-    o: np.ndarray
+    o: np.ndarray  # (T, B, N, D)
     lse: np.ndarray
-    masks: tuple
+    masks: tuple  # as the kernels take them
 
 
 class MultiheadAttention(Layer):
@@ -65,8 +66,8 @@ class MultiheadAttention(Layer):
 
     .. math:: O = \operatorname{softmax}\left(\frac{Q K^\top}{\sqrt{D}} + M\right) V,
 
-    where M is 0 or, where a mask says so, :math:`-\infty`. The matrix of weights is never stored: memory grows with
-    T, time with T squared.
+    where M is 0, what a mask adds or, where a mask says so, :math:`-\infty`. The matrix of weights is never stored:
+    memory grows with T, time with T squared.
 
     Parameters
     ----------
@@ -74,6 +75,8 @@ class MultiheadAttention(Layer):
         Features E of the query and the output, a multiple of ``num_heads``.
     num_heads
         Heads N.
+    dropout
+        Probability with which a weight is set to zero in training mode; the others are divided by ``1 - dropout``.
     bias
         Whether the projections add a bias.
     kdim, vdim
@@ -89,14 +92,15 @@ class MultiheadAttention(Layer):
     backend
         ``"cpu"`` (compiled, block by block) or ``"reference"`` (NumPy, with the matrix of weights).
     seed
-        Seed of the initial weights, drawn as PyTorch draws them.
+        Seed of the initial weights, drawn as PyTorch draws them, and of the dropped weights. Both backends drop the
+        same ones, with any number of threads: each is decided by a hash of its place and of one number per call.
 
     Notes
     -----
     Parameters: ``in_proj_weight`` (3E, E) with the blocks q, k, v and ``in_proj_bias`` (3E,), or ``q_proj_weight``,
     ``k_proj_weight``, ``v_proj_weight`` if kdim or vdim differ from E; ``out_proj.weight`` (E, E),
     ``out_proj.bias``. A query that may see no key at all gets zeros from the attention (before the output
-    projection); PyTorch's layer gives NaN there. Dropout of the weights is not offered.
+    projection); PyTorch's layer gives NaN there.
 
     References
     ----------
@@ -117,6 +121,7 @@ class MultiheadAttention(Layer):
         embed_dim: int,
         num_heads: int,
         *,
+        dropout: float = 0.0,
         bias: bool = True,
         kdim: int | None = None,
         vdim: int | None = None,
@@ -133,6 +138,7 @@ class MultiheadAttention(Layer):
             raise ValueError(f"num_heads: expected a divisor of embed_dim={E}, got {N}")
         self.kdim = E if kdim is None else check_size("kdim", kdim)
         self.vdim = E if vdim is None else check_size("vdim", vdim)
+        self.dropout = check_probability("dropout", dropout)
         self.bias = check_flag("bias", bias)
         self.batch_first = check_flag("batch_first", batch_first)
         self.causal = check_flag("causal", causal)
@@ -140,7 +146,7 @@ class MultiheadAttention(Layer):
         if self.rotary and E // N % 2:
             raise ValueError(f"rotary: expected an even number of features per head, got embed_dim/num_heads={E // N}")
         self.backend = check_attention_backend(backend)
-        rng = np.random.default_rng(seed)
+        rng = self._rng = np.random.default_rng(seed)
 
         def xavier(rows: int, columns: int) -> np.ndarray:
             bound = np.sqrt(6 / (rows + columns))
@@ -170,7 +176,7 @@ class MultiheadAttention(Layer):
         is_causal: bool | None = None,
         need_weights: bool = False,
     ) -> Any:
-        """Let every query look at the keys.
+        r"""Let every query look at the keys.
 
         Parameters
         ----------
@@ -182,13 +188,15 @@ class MultiheadAttention(Layer):
         key_padding_mask
             (B, S) of bool: True at keys that nobody may see.
         attn_mask
-            (T, S), or (B * N, T, S), of bool: True where query t may not see key s.
+            (T, S), or (B * N, T, S), of bool: True where query t may not see key s. Or of the layer's dtype: numbers
+            that are added to the scores, :math:`-\infty` included. They are data: no gradient is computed for them.
         lengths
             B integers instead of ``key_padding_mask``: keys from ``lengths[b]`` on are hidden.
         is_causal
             Replaces the layer's ``causal`` for this call.
         need_weights
-            Return the weights (B, N, T, S) too. They are computed apart, and need their T times S numbers.
+            Return the weights (B, N, T, S) too, before any are dropped. They are computed apart, and need their T
+            times S numbers.
 
         Returns
         -------
@@ -210,15 +218,18 @@ class MultiheadAttention(Layer):
             self._read(name, array, size)
             for name, array, size in zip(("query", "key", "value"), given, sizes, strict=False)
         )
-        T, B, _ = inputs[0].shape
-        S = len(inputs[-1])
+        T, B, _ = self._time_major(inputs[0]).shape
+        S = len(self._time_major(inputs[-1]))
         for name, array in zip(("key", "value"), inputs[1:], strict=False):
-            if array.shape[:2] != (S, B):
-                raise ValueError(f"{name}: expected S={S} steps of B={B} sequences, got {array.shape[:2]} (time-major)")
+            found = self._time_major(array).shape[:2]
+            if found != (S, B):
+                raise ValueError(f"{name}: expected S={S} steps of B={B} sequences, got {found} (time-major)")
         padding = read_padding(key_padding_mask, lengths, S, B)
         causal = self.causal if is_causal is None else check_flag("is_causal", is_causal)
-        masks = (self._read_mask(attn_mask, T, S, B), padding, causal)
-        heads = self._project(inputs)
+        blocked, added = self._read_mask(attn_mask, T, S, B)
+        dropout = self.dropout if self.training else 0.0
+        masks = (blocked, padding, causal, added, dropout, int(self._rng.integers(2**63)) if dropout else 0)
+        heads = self._project(inputs, self.batch_first)
         q, k, v = heads
         if self.rotary:
             if T != S:
@@ -226,18 +237,24 @@ class MultiheadAttention(Layer):
             tables = rotary_tables(0, T, q.shape[3], self.dtype)
             rotate(q, *tables)
             rotate(k, *tables)
-        o, lse = self._kernels().attention_forward(q, k, v, self._scale, *masks)
+        # Whatever the layout of the sequences: what the kernels write lies in memory as the output will.
+        rows = np.empty(inputs[0].shape, self.dtype)
+        o = self._time_major(rows.reshape(*rows.shape[:2], self.num_heads, -1))
+        _, lse = self._kernels().attention_forward(q, k, v, self._scale, *masks, out=o)
         if self.training:
-            own = tuple(
-                array.copy() if np.may_share_memory(array, original) else array
-                for array, original in zip(inputs, given, strict=True)
-            )
-            self._saved = _Saved(own, heads, o, lse, masks)
-        y = self._swapped(self._project_out(o.reshape(T, B, self.embed_dim)))
+            own = [
+                array.copy() if not self._owns_input and np.may_share_memory(array, original) else array
+                for array, original in zip(inputs[:2], given, strict=False)
+            ]
+            if len(inputs) == 3:
+                own.append(own[1] if inputs[2] is inputs[1] else inputs[2].copy())
+            kept = tuple(mask.copy() if isinstance(mask, np.ndarray) else mask for mask in masks)
+            self._saved = _Saved(tuple(own), heads, o, lse, kept)
+        y = self._project_out(rows)
         if not need_weights:
             return y
         reference = import_module(_MODULES["reference"])
-        return y, reference.attention_weights(q, k, self._scale, *masks)[0]
+        return y, reference.attention_weights(q, k, self._scale, *masks[:4])[0]
 
     def backward(self, dy: np.ndarray) -> Any:
         """Add to :attr:`grads` and return the gradients of the inputs of the last training-mode call.
@@ -267,35 +284,40 @@ class MultiheadAttention(Layer):
         E = self.embed_dim
         dy = as_real_array("dy", dy, self.dtype)
         check_shape("dy", dy, ({"B": B, "T": T} if self.batch_first else {"T": T, "B": B}) | {"E": E})
-        rows = self._swapped(dy).reshape(T * B, E)
-        self.grads["out_proj.weight"][...] += rows.T @ o.reshape(T * B, E)
-        if self.bias:
-            self.grads["out_proj.bias"][...] += rows.sum(axis=0)
-        do = (rows @ self.parameters["out_proj.weight"]).reshape(T, B, N, D)
+        linear_backward = product_kernels(self.backend).linear_backward
+        do_rows = linear_backward(
+            dy.reshape(-1, E),
+            self._time_major(o).reshape(-1, E),  # back to the layout of the output, where it lies in order
+            self._parameters["out_proj.weight"],
+            self._grads["out_proj.weight"],
+            self._grads.get("out_proj.bias"),
+        )
+        do = self._time_major(do_rows.reshape(*dy.shape[:2], N, D))
         alone = len(inputs) == 1
         # In self-attention the three gradients lie side by side, so that one matrix product serves all three.
-        dz = np.empty((T, B, 3, N, D), self.dtype) if alone else None
-        out = None if dz is None else (dz[:, :, 0], dz[:, :, 1], dz[:, :, 2])
-        dq, dk, dv = self._kernels().attention_backward(do, q, k, v, o, lse, self._scale, *masks, out=out)
+        parts = (
+            [np.empty((*inputs[0].shape[:2], 3, N, D), self.dtype)]
+            if alone
+            else [np.empty((*x.shape[:2], N, D), self.dtype) for x in inputs]
+        )
+        views = [self._time_major(part) for part in parts]
+        out = tuple(views[0][:, :, n] for n in range(3)) if alone else tuple(views)
+        dq, dk, _ = self._kernels().attention_backward(do, q, k, v, o, lse, self._scale, *masks, out=out)
         if self.rotary:
             cos, sin = rotary_tables(0, T, D, self.dtype)
             rotate(dq, cos, -sin)
             rotate(dk, cos, -sin)
         self._saved = None
-        if dz is not None:
-            blocks = [(inputs[0], dz, self._parameters["in_proj_weight"], self._grads["in_proj_weight"], 0)]
-        else:
-            blocks = [
-                (x, d, self._in_projection(self._parameters, n), self._in_projection(self._grads, n), n * E)
-                for n, (x, d) in enumerate(zip(inputs, (dq, dk, dv), strict=True))
-            ]
         results = []
-        for x, d, weight, grad, first in blocks:
-            d_rows = d.reshape(-1, len(weight))
-            grad += d_rows.T @ x.reshape(-1, x.shape[2])
-            if self.bias:
-                self.grads["in_proj_bias"][first : first + len(weight)] += d_rows.sum(axis=0)
-            results.append(self._swapped((d_rows @ weight).reshape(x.shape)))
+        for n, (x, part) in enumerate(zip(inputs, parts, strict=True)):
+            if alone:
+                weight, grad, first = self._parameters["in_proj_weight"], self._grads["in_proj_weight"], 0
+            else:
+                weight, grad = self._in_projection(self._parameters, n), self._in_projection(self._grads, n)
+                first = n * E
+            dbias = self._grads["in_proj_bias"][first : first + len(weight)] if self.bias else None
+            dx = linear_backward(part.reshape(-1, len(weight)), x.reshape(-1, x.shape[2]), weight, grad, dbias)
+            results.append(dx.reshape(x.shape))
         return results[0] if alone else tuple(results)
 
     def eval(self) -> Self:
@@ -329,8 +351,9 @@ class MultiheadAttention(Layer):
     def _kernels(self):
         return import_module(_MODULES[self.backend])
 
-    def _swapped(self, sequence: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(sequence.transpose(1, 0, 2)) if self.batch_first else sequence
+    def _time_major(self, sequence: np.ndarray) -> np.ndarray:
+        """A view with the steps before the batch; of such a view, the original."""
+        return sequence.swapaxes(0, 1) if self.batch_first else sequence
 
     def _read(self, name: str, value: np.ndarray, size: int) -> np.ndarray:
         array = as_real_array(name, value, self.dtype)
@@ -338,18 +361,28 @@ class MultiheadAttention(Layer):
         check_shape(name, array, dict.fromkeys(axes) | {"features": size})
         if 0 in array.shape:
             raise ValueError(f"{name}: expected at least one step and one sequence, got shape {array.shape}")
-        return self._swapped(array)
+        return array
 
-    def _read_mask(self, attn_mask: np.ndarray | None, T: int, S: int, B: int) -> np.ndarray | None:
+    def _read_mask(
+        self, attn_mask: np.ndarray | None, T: int, S: int, B: int
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """What hides keys and what is added to the scores, each (B or 1, N or 1, T, S)."""
         if attn_mask is None:
-            return None
-        mask = _as_bool("attn_mask", attn_mask)
-        if mask.shape == (T, S):
-            return mask[None, None]
+            return None, None
+        mask = np.asarray(attn_mask)
+        if mask.dtype not in (np.bool_, self.dtype):
+            raise TypeError(
+                f"attn_mask: expected dtype bool, True where attention is not allowed, or {self.dtype}, added to the "
+                f"scores, got {mask.dtype}"
+            )
         N = self.num_heads
-        if mask.shape != (B * N, T, S):
+        if mask.shape == (T, S):
+            mask = mask[None, None]
+        elif mask.shape == (B * N, T, S):
+            mask = mask.reshape(B, N, T, S)
+        else:
             raise ValueError(f"attn_mask: expected shape (T={T}, S={S}) or (B*N={B * N}, T, S), got {mask.shape}")
-        return mask.reshape(B, N, T, S)
+        return (mask, None) if mask.dtype == np.bool_ else (None, mask)
 
     def _in_projection(self, arrays: dict[str, np.ndarray], block: int) -> np.ndarray:
         """The rows of one of q, k, v, as a view."""
@@ -358,31 +391,37 @@ class MultiheadAttention(Layer):
             return arrays["in_proj_weight"][block * E : (block + 1) * E]
         return arrays[f"{'qkv'[block]}_proj_weight"]
 
-    def _project(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Queries, keys and values, each (T or S, B, N, D)."""
+    def _heads(self, x: np.ndarray, weight: np.ndarray, first: int, batch_first: bool) -> list[np.ndarray]:
+        """One product for all blocks of E rows of a weight: a view (T or S, B, N, D) of each."""
         E, N = self.embed_dim, self.num_heads
-        bias = self._parameters.get("in_proj_bias")
-        if len(inputs) == 1:  # one product for all three
-            (x,) = inputs
-            T, B, _ = x.shape
-            z = x.reshape(T * B, E) @ self._parameters["in_proj_weight"].T
-            if bias is not None:
-                z += bias
-            z = z.reshape(T, B, 3, N, E // N)
-            return z[:, :, 0], z[:, :, 1], z[:, :, 2]
-        heads = []
-        for block, x in enumerate(inputs):
-            z = x.reshape(-1, x.shape[2]) @ self._in_projection(self._parameters, block).T
-            if bias is not None:
-                z += bias[block * E : (block + 1) * E]
-            heads.append(z.reshape(*x.shape[:2], N, E // N))
-        return heads[0], heads[1], heads[2]
+        bias = self._parameters["in_proj_bias"][first : first + len(weight)] if self.bias else None
+        rows = product_kernels(self.backend).linear_forward(x.reshape(-1, x.shape[2]), weight, bias)
+        z = rows.reshape(*x.shape[:2], -1, N, E // N)
+        z = z.swapaxes(0, 1) if batch_first else z
+        return [z[:, :, n] for n in range(z.shape[2])]
+
+    def _project(self, inputs: tuple[np.ndarray, ...], batch_first: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Queries, keys and values of self-attention, or of query, key and value."""
+        if len(inputs) == 1:
+            q, k, v = self._heads(inputs[0], self._parameters["in_proj_weight"], 0, batch_first)
+            return q, k, v
+        (q,) = self._heads(inputs[0], self._in_projection(self._parameters, 0), 0, batch_first)
+        return q, *self._project_memory(inputs[1], inputs[2], batch_first)
+
+    def _project_memory(self, key: np.ndarray, value: np.ndarray, batch_first: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and values."""
+        E = self.embed_dim
+        if key is value and "in_proj_weight" in self._parameters:
+            k, v = self._heads(key, self._parameters["in_proj_weight"][E:], E, batch_first)
+            return k, v
+        (k,) = self._heads(key, self._in_projection(self._parameters, 1), E, batch_first)
+        (v,) = self._heads(value, self._in_projection(self._parameters, 2), 2 * E, batch_first)
+        return k, v
 
     def _project_out(self, o: np.ndarray) -> np.ndarray:
-        y = o.reshape(-1, self.embed_dim) @ self._parameters["out_proj.weight"].T
-        if self.bias:
-            y += self._parameters["out_proj.bias"]
-        return y.reshape(o.shape)
+        weight, bias = self._parameters["out_proj.weight"], self._parameters.get("out_proj.bias")
+        rows = o.reshape(-1, self.embed_dim)
+        return product_kernels(self.backend).linear_forward(rows, weight, bias).reshape(o.shape)
 
     def __repr__(self) -> str:
         return (
@@ -430,7 +469,7 @@ class AttentionStream:
         layer = self._layer
         B, N, D = self._shape
         x = check_shape("x", as_real_array("x", x, layer.dtype), {"B": B, "E": N * D})
-        q, k, v = layer._project((x[None],))
+        q, k, v = layer._project((x[None],), False)
         if layer.rotary:
             tables = rotary_tables(self.length, 1, D, layer.dtype)
             rotate(q, *tables)

@@ -1,10 +1,20 @@
 """The fully connected layer."""
 
+from importlib import import_module
+
 import numpy as np
 
 from lstm_numba.layers.initialisers import uniform_fan
 from lstm_numba.layers.layer import Layer
 from lstm_numba.layers.validation import as_real_array, check_flag, check_shape, check_size
+
+# Every backend of the product is a module with the same functions, imported when it is first needed.
+_MODULES = {"cpu": "lstm_numba.cpu.product", "reference": "lstm_numba.reference.product"}
+
+
+def product_kernels(backend: str):
+    """The module of a backend: ``linear_forward`` and ``linear_backward``."""
+    return import_module(_MODULES[backend])
 
 
 class Dense(Layer):
@@ -20,6 +30,9 @@ class Dense(Layer):
         ``"float32"`` or ``"float64"``.
     seed
         Seed of the initial weights, drawn from U(-1/sqrt(in_features), 1/sqrt(in_features)).
+    backend
+        ``"reference"`` (NumPy's product, with NumPy's threads) or ``"cpu"`` (compiled, in the threads of the other
+        compiled layers, which serves them better between two of them).
 
     Examples
     --------
@@ -37,8 +50,12 @@ class Dense(Layer):
         *,
         dtype: str | np.dtype = "float32",
         seed: int | np.random.Generator | None = None,
+        backend: str = "reference",
     ) -> None:
         super().__init__(dtype)
+        if backend not in _MODULES:
+            raise ValueError(f"backend: expected one of {', '.join(map(repr, _MODULES))}, got {backend!r}")
+        self.backend = backend
         self.in_features = check_size("in_features", in_features)
         self.out_features = check_size("out_features", out_features)
         self.bias = check_flag("bias", bias)
@@ -70,10 +87,11 @@ class Dense(Layer):
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(f"x: expected shape (..., in_features={self.in_features}), got {x.shape}")
         rows = x.reshape(-1, self.in_features)
-        y = rows @ self.parameters["weight"].T
-        if self.bias:
-            y += self.parameters["bias"]
-        self._x = rows.copy() if self.training else None
+        y = product_kernels(self.backend).linear_forward(rows, self._parameters["weight"], self._parameters.get("bias"))
+        if self.training:
+            self._x = rows if self._owns_input else rows.copy()
+        else:
+            self._x = None
         self._leading = x.shape[:-1]
         return y.reshape(*self._leading, self.out_features)
 
@@ -103,9 +121,8 @@ class Dense(Layer):
         leading = {f"axis {axis}": size for axis, size in enumerate(self._leading)}
         check_shape("dy", dy, leading | {"out_features": self.out_features})
         dy_rows = dy.reshape(-1, self.out_features)
-        self.grads["weight"][...] += dy_rows.T @ self._x
-        if self.bias:
-            self.grads["bias"][...] += dy_rows.sum(axis=0)
-        dx = dy_rows @ self.parameters["weight"]
+        dx = product_kernels(self.backend).linear_backward(
+            dy_rows, self._x, self._parameters["weight"], self._grads["weight"], self._grads.get("bias")
+        )
         self._x = None
         return dx.reshape(*self._leading, self.in_features)

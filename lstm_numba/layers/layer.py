@@ -20,6 +20,7 @@ class Layer(ABC):
     def __init__(self, dtype: str | np.dtype = "float32") -> None:
         self.dtype = check_dtype(dtype)
         self.training = True
+        self._owns_input = False  # set by a layer that feeds this one arrays that nobody else writes to: no copies
         self._parameters: dict[str, np.ndarray] = {}
         self._grads: dict[str, np.ndarray] = {}
 

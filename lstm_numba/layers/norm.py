@@ -192,7 +192,7 @@ class GELU(_Pointwise):
         """Apply the function to every number of ``x``."""
         given = x
         x = self._read(x)
-        x = x.copy() if self.training and np.may_share_memory(x, given) else x
+        x = x.copy() if self.training and not self._owns_input and np.may_share_memory(x, given) else x
         return self._keep(*self._kernels().gelu_forward(x))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:

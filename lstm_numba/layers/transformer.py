@@ -1,17 +1,44 @@
-"""A Transformer block: attention across the steps, then a small network at every step, each added to what came in."""
+"""Transformer blocks: attention across the steps, then a small network at every step, each added to what came in."""
 
 from typing import Any
 
 import numpy as np
 
-from lstm_numba.layers.attention import MultiheadAttention
+from lstm_numba.layers.attention import MultiheadAttention, read_padding
 from lstm_numba.layers.composite import Composite
 from lstm_numba.layers.dense import Dense
 from lstm_numba.layers.norm import GELU, LayerNorm, ReLU
 from lstm_numba.layers.validation import as_real_array, check_flag, check_shape, check_size
 
 
-class TransformerEncoderLayer(Composite):
+class _Block(Composite):
+    """What the blocks share: the small network, and the checks of its arguments."""
+
+    linear1: Dense
+    linear2: Dense
+    _activation: ReLU | GELU
+
+    def _make_network(
+        self, E: int, F: int, activation: str, bias: bool, backend: str, rng: np.random.Generator
+    ) -> None:
+        if activation not in ("relu", "gelu"):
+            raise ValueError(f"activation: expected 'relu' or 'gelu', got {activation!r}")
+        self.activation = activation
+        self.linear1 = Dense(E, F, bias, dtype=self.dtype, seed=rng, backend=backend)
+        self.linear2 = Dense(F, E, bias, dtype=self.dtype, seed=rng, backend=backend)
+        self._activation = ReLU(dtype=self.dtype) if activation == "relu" else GELU(dtype=self.dtype, backend=backend)
+        # These see only what other parts of the block made for them.
+        for part in (self.linear1, self.linear2, self._activation):
+            part._owns_input = True
+
+    def _network(self, x: np.ndarray) -> np.ndarray:
+        return self.linear2(self._activation(self.linear1(x)))
+
+    def _network_backward(self, dy: np.ndarray) -> np.ndarray:
+        return self.linear1.backward(self._activation.backward(self.linear2.backward(dy)))
+
+
+class TransformerEncoderLayer(_Block):
     r"""A Transformer block with the parameters of ``torch.nn.TransformerEncoderLayer``.
 
     With ``norm_first`` (pre-norm), the default here,
@@ -90,9 +117,6 @@ class TransformerEncoderLayer(Composite):
         F = self.dim_feedforward = check_size("dim_feedforward", dim_feedforward)
         self.norm_first = check_flag("norm_first", norm_first)
         self.batch_first = check_flag("batch_first", batch_first)
-        if activation not in ("relu", "gelu"):
-            raise ValueError(f"activation: expected 'relu' or 'gelu', got {activation!r}")
-        self.activation = activation
         rng = np.random.default_rng(seed)
         self.self_attn = MultiheadAttention(
             E,
@@ -105,15 +129,14 @@ class TransformerEncoderLayer(Composite):
             backend=backend,
             seed=rng,
         )
-        self.linear1 = Dense(E, F, bias, dtype=self.dtype, seed=rng)
-        self.linear2 = Dense(F, E, bias, dtype=self.dtype, seed=rng)
+        self._make_network(E, F, activation, bias, backend, rng)
         self.norm1, self.norm2 = (
             LayerNorm(E, layer_norm_eps, bias=bias, dtype=self.dtype, backend=backend) for _ in range(2)
         )
-        self._activation = ReLU(dtype=self.dtype) if activation == "relu" else GELU(dtype=self.dtype, backend=backend)
         for name in ("self_attn", "linear1", "linear2", "norm1", "norm2"):
             self._add_part(name, getattr(self, name))
         self._add_part("activation", self._activation)  # has no parameters, but a training switch
+        self.self_attn._owns_input = self.norm_first  # a norm made it
 
     def __call__(
         self,
@@ -174,12 +197,6 @@ class TransformerEncoderLayer(Composite):
         """
         return TransformerStream(self, check_size("batch_size", batch_size))
 
-    def _network(self, x: np.ndarray) -> np.ndarray:
-        return self.linear2(self._activation(self.linear1(x)))
-
-    def _network_backward(self, dy: np.ndarray) -> np.ndarray:
-        return self.linear1.backward(self._activation.backward(self.linear2.backward(dy)))
-
     def __repr__(self) -> str:
         return (
             f"TransformerEncoderLayer({self.d_model}, {self.self_attn.num_heads}, {self.dim_feedforward}, "
@@ -225,3 +242,271 @@ class TransformerStream:
             return x + block._network(block.norm2(x))
         x = block.norm1(x + self._attention.step(x))
         return block.norm2(x + block._network(x))
+
+
+class TransformerDecoderLayer(_Block):
+    r"""A Transformer block that also looks at a memory, with the parameters of ``torch.nn.TransformerDecoderLayer``.
+
+    With ``norm_first`` (pre-norm), the default here,
+
+    .. math:: x' = x + \operatorname{attention}(\operatorname{norm}_1(x)), \qquad
+              x'' = x' + \operatorname{attention}(\operatorname{norm}_2(x'), m), \qquad
+              y = x'' + W_2\, \phi(W_1 \operatorname{norm}_3(x'') + b_1) + b_2.
+
+    The first attention is among the steps themselves, the second one from the steps to the memory m: the outputs of
+    an encoder, for example.
+
+    Parameters
+    ----------
+    d_model
+        Features E of input, memory and output.
+    nhead
+        Heads of both attentions, a divisor of ``d_model``.
+    dim_feedforward
+        Hidden units of the network.
+    activation
+        ``"relu"`` or ``"gelu"``.
+    layer_norm_eps
+        Added to the variance in the norms.
+    norm_first
+        Normalise before (True) or after (False, the block of 2017) attentions and network. PyTorch's default is False.
+    bias
+        Whether the projections, the network and the norms add a bias.
+    batch_first
+        Sequences as (B, T, E) instead of (T, B, E), the memory as well.
+    causal
+        A step sees itself and the past only; all of the memory in any case.
+    rotary
+        Rotary positions in the attention among the steps.
+    dtype
+        ``"float32"`` or ``"float64"``.
+    backend
+        ``"cpu"`` or ``"reference"``.
+    seed
+        Seed of the initial weights.
+
+    Notes
+    -----
+    Parameters: ``self_attn.in_proj_weight``, ..., ``multihead_attn.in_proj_weight``, ..., ``linear1.weight``,
+    ``linear2.weight``, ``norm1.weight``, ``norm2.weight``, ``norm3.weight`` and their biases. Dropout is not offered:
+    PyTorch's block with ``dropout=0`` computes the same.
+
+    References
+    ----------
+    A. Vaswani et al., "Attention Is All You Need", 2017, section 3.1.
+
+    Examples
+    --------
+    >>> import numpy as np, lstm_numba as ln
+    >>> block = ln.TransformerDecoderLayer(8, 2, 16, seed=0)
+    >>> x, memory = np.zeros((5, 3, 8), np.float32), np.zeros((7, 3, 8), np.float32)
+    >>> y = block(x, memory)
+    >>> dx, dmemory = block.backward(y)
+    >>> y.shape, dx.shape, dmemory.shape
+    ((5, 3, 8), (5, 3, 8), (7, 3, 8))
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        *,
+        activation: str = "relu",
+        layer_norm_eps: float = 1e-5,
+        norm_first: bool = True,
+        bias: bool = True,
+        batch_first: bool = False,
+        causal: bool = True,
+        rotary: bool = False,
+        dtype: str | np.dtype = "float32",
+        backend: str = "cpu",
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(dtype)
+        E = self.d_model = check_size("d_model", d_model)
+        F = self.dim_feedforward = check_size("dim_feedforward", dim_feedforward)
+        self.norm_first = check_flag("norm_first", norm_first)
+        self.batch_first = check_flag("batch_first", batch_first)
+        rng = np.random.default_rng(seed)
+
+        def attention(causal: bool, rotary: bool) -> MultiheadAttention:
+            return MultiheadAttention(
+                E,
+                nhead,
+                bias=bias,
+                batch_first=batch_first,
+                causal=causal,
+                rotary=rotary,
+                dtype=self.dtype,
+                backend=backend,
+                seed=rng,
+            )
+
+        self.self_attn = attention(causal, rotary)
+        self.multihead_attn = attention(False, False)
+        self._make_network(E, F, activation, bias, backend, rng)
+        self.norm1, self.norm2, self.norm3 = (
+            LayerNorm(E, layer_norm_eps, bias=bias, dtype=self.dtype, backend=backend) for _ in range(3)
+        )
+        for name in ("self_attn", "multihead_attn", "linear1", "linear2", "norm1", "norm2", "norm3"):
+            self._add_part(name, getattr(self, name))
+        self._add_part("activation", self._activation)  # has no parameters, but a training switch
+        self.self_attn._owns_input = self.norm_first  # a norm made it
+
+    def __call__(
+        self,
+        tgt: np.ndarray,
+        memory: np.ndarray,
+        *,
+        tgt_mask: np.ndarray | None = None,
+        memory_mask: np.ndarray | None = None,
+        tgt_key_padding_mask: np.ndarray | None = None,
+        memory_key_padding_mask: np.ndarray | None = None,
+        lengths: Any = None,
+        memory_lengths: Any = None,
+        tgt_is_causal: bool | None = None,
+    ) -> np.ndarray:
+        """Run the block.
+
+        Parameters
+        ----------
+        tgt
+            Shape (T, B, E), or (B, T, E) with ``batch_first``.
+        memory
+            Shape (S, B, E), or (B, S, E) with ``batch_first``.
+        tgt_mask, memory_mask
+            (T, T) and (T, S), or one per sequence and head, as ``attn_mask`` of :class:`MultiheadAttention`.
+        tgt_key_padding_mask, memory_key_padding_mask
+            (B, T) and (B, S) of bool: True at steps that nobody may see.
+        lengths, memory_lengths
+            B integers instead of these masks.
+        tgt_is_causal
+            Replaces the block's ``causal`` for this call.
+
+        Returns
+        -------
+        ndarray
+            Shaped like ``tgt``.
+        """
+        axes = ("B", "T") if self.batch_first else ("T", "B")
+        tgt = check_shape("tgt", as_real_array("tgt", tgt, self.dtype), dict.fromkeys(axes) | {"E": self.d_model})
+        B = tgt.shape[axes.index("B")]
+        expected = ({"B": B, "S": None} if self.batch_first else {"S": None, "B": B}) | {"E": self.d_model}
+        memory = check_shape("memory", as_real_array("memory", memory, self.dtype), expected)
+        T, S = tgt.shape[axes.index("T")], memory.shape[axes.index("T")]
+        seen = read_padding(memory_key_padding_mask, memory_lengths, S, B, "memory_key_padding_mask")
+        padding = read_padding(tgt_key_padding_mask, lengths, T, B, "tgt_key_padding_mask")
+
+        def attend(x: np.ndarray) -> np.ndarray:
+            return self.self_attn(x, attn_mask=tgt_mask, key_padding_mask=padding, is_causal=tgt_is_causal)
+
+        def look(x: np.ndarray) -> np.ndarray:
+            return self.multihead_attn(x, memory, attn_mask=memory_mask, key_padding_mask=seen)
+
+        if self.norm_first:
+            x = tgt + attend(self.norm1(tgt))
+            x += look(self.norm2(x))
+            x += self._network(self.norm3(x))
+            return x
+        x = self.norm1(tgt + attend(tgt))
+        x = self.norm2(x + look(x))
+        return self.norm3(x + self._network(x))
+
+    def backward(self, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add to :attr:`grads` and return the gradients of ``tgt`` and ``memory``."""
+        dx = as_real_array("dy", dy, self.dtype)
+        if self.norm_first:
+            dx = dx + self.norm3.backward(self._network_backward(dx))
+            dquery, dkey, dvalue = self.multihead_attn.backward(dx)
+            dx = dx + self.norm2.backward(dquery)
+            return dx + self.norm1.backward(self.self_attn.backward(dx)), dkey + dvalue
+        dx = self.norm3.backward(dx)
+        dx = self.norm2.backward(dx + self._network_backward(dx))
+        dquery, dkey, dvalue = self.multihead_attn.backward(dx)
+        dx = self.norm1.backward(dx + dquery)
+        return dx + self.self_attn.backward(dx), dkey + dvalue
+
+    def stream(
+        self, memory: np.ndarray, *, memory_key_padding_mask: np.ndarray | None = None, memory_lengths: Any = None
+    ) -> "DecoderStream":
+        """Return a stream that is fed one step at a time; the block must be causal.
+
+        Parameters
+        ----------
+        memory
+            Shape (S, B, E), or (B, S, E) with ``batch_first``: its keys and values are computed once.
+        memory_key_padding_mask, memory_lengths
+            As for the block itself.
+
+        Returns
+        -------
+        DecoderStream
+        """
+        return DecoderStream(self, memory, memory_key_padding_mask, memory_lengths)
+
+    def __repr__(self) -> str:
+        return (
+            f"TransformerDecoderLayer({self.d_model}, {self.self_attn.num_heads}, {self.dim_feedforward}, "
+            f"causal={self.self_attn.causal}, dtype='{self.dtype}')"
+        )
+
+
+class DecoderStream:
+    """A causal decoder block that is fed one time step at a time; made by ``block.stream(memory)``.
+
+    Put the block in inference mode first: a step in training mode would overwrite what ``backward`` needs.
+
+    Examples
+    --------
+    >>> import numpy as np, lstm_numba as ln
+    >>> block = ln.TransformerDecoderLayer(8, 2, 16, dtype="float64", seed=0).eval()
+    >>> rng = np.random.default_rng(0)
+    >>> x, memory = rng.normal(size=(5, 3, 8)), rng.normal(size=(7, 3, 8))
+    >>> stream = block.stream(memory)
+    >>> np.allclose(np.stack([stream.step(x_t) for x_t in x]), block(x, memory))
+    True
+    """
+
+    def __init__(
+        self, block: TransformerDecoderLayer, memory: np.ndarray, memory_key_padding_mask: Any, memory_lengths: Any
+    ) -> None:
+        if block.training:
+            raise RuntimeError("stream: expected a block in inference mode, got training mode; call eval() first")
+        axes = ("B", "S") if block.batch_first else ("S", "B")
+        memory = as_real_array("memory", memory, block.dtype)
+        check_shape("memory", memory, dict.fromkeys(axes) | {"E": block.d_model})
+        self._block = block
+        self._keys, self._values = block.multihead_attn._project_memory(memory, memory, block.batch_first)
+        S, B = self._keys.shape[:2]
+        self._padding = read_padding(memory_key_padding_mask, memory_lengths, S, B, "memory_key_padding_mask")
+        self._attention = block.self_attn.stream(B)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values: of the memory and of the steps so far."""
+        return self._attention.nbytes + self._keys.nbytes + self._values.nbytes
+
+    def reset(self) -> None:
+        """Forget all steps; the memory stays."""
+        self._attention.reset()
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """Advance by one step: ``x`` (B, E) to an output (B, E)."""
+        block = self._block
+        if block.norm_first:
+            x = x + self._attention.step(block.norm1(x))
+            x = x + self._look(block.norm2(x))
+            return x + block._network(block.norm3(x))
+        x = block.norm1(x + self._attention.step(x))
+        x = block.norm2(x + self._look(x))
+        return block.norm3(x + block._network(x))
+
+    def _look(self, x: np.ndarray) -> np.ndarray:
+        """Attention of one step to the memory."""
+        attention = self._block.multihead_attn
+        (q,) = attention._heads(x[None], attention._in_projection(attention._parameters, 0), 0, False)
+        o, _ = attention._kernels().attention_forward(
+            q, self._keys, self._values, attention._scale, padding=self._padding
+        )
+        return attention._project_out(o.reshape(x.shape))

@@ -2,6 +2,7 @@
 
 Heads are an axis: queries (T, B, N, D), keys and values (S, B, N, D) for T queries, S keys, N heads of D features.
 A mask says what may *not* be attended to. A query that may attend to nothing gets zeros, and passes no gradient on.
+Numbers may be added to the scores, and weights be dropped: multiplied by 0, or by 1 / (1 - dropout) if they stay.
 """
 
 import numpy as np
@@ -19,11 +20,37 @@ def forbidden(T, S, blocked, padding, causal):
     return mask
 
 
-def attention_weights(q, k, scale, blocked=None, padding=None, causal=False):
+def _mix(x):
+    """Scatter 32 bits: a change of one bit changes every other one with a probability near one half."""
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return x ^ (x >> np.uint32(16))
+
+
+def dropout_factors(dropout, seed, B, N, T, S):
+    """What dropout multiplies the weights (B, N, T, S) by: 0, or 1 / (1 - dropout) for a weight that stays.
+
+    Nothing is drawn in order. Every number is a hash of the seed and of its place, so that any part of the array can
+    be computed again by itself: whoever needs the same factors later keeps the seed only.
+    """
+    golden = np.uint32(0x9E3779B9)
+    low, high = np.uint32(seed & 0xFFFFFFFF), np.uint32((seed >> 32) & 0xFFFFFFFF)
+    with np.errstate(over="ignore"):
+        queries = np.arange(B * N * T, dtype=np.uint32).reshape(B, N, T, 1)
+        inner = _mix(queries * golden + low)
+        numbers = _mix(_mix(np.arange(S, dtype=np.uint32) * golden + inner) ^ _mix(inner ^ high))
+    limit = max(1, min(2**32 - 1, round(dropout * 2**32))) if dropout else 0
+    return np.where(numbers >= limit, 1 / (1 - dropout), 0.0)
+
+
+def attention_weights(q, k, scale, blocked=None, padding=None, causal=False, added=None):
     """Return the softmax over the keys (B, N, T, S) and the logarithm of its denominator (B, N, T)."""
     T, S = len(q), len(k)
     scores = scale * np.einsum("tbnd,sbnd->bnts", q, k)
     seen = ~np.broadcast_to(forbidden(T, S, blocked, padding, causal), scores.shape)
+    if added is not None:
+        seen = seen & ~np.isneginf(added)
+        scores = scores + np.where(np.isneginf(added), 0, added)
     largest = np.where(seen, scores.real, -np.inf).max(axis=-1)
     largest = np.where(np.isneginf(largest), 0, largest)  # a query that sees nothing
     # The largest score is subtracted so that exp cannot overflow; it cancels in the quotient.
@@ -42,10 +69,20 @@ def attention_forward(
     blocked=None,  # (B or 1, N or 1, T or 1, S) of bool
     padding=None,  # (B, S) of bool
     causal=False,
+    added=None,  # (B or 1, N or 1, T or 1, S) of numbers, -inf included
+    dropout=0.0,
+    seed=0,  # of the dropped weights
+    out=None,  # o to write into
 ):
     """Return ``o (T, B, N, D)`` and the logarithms of the softmax's denominators, ``lse (B, N, T)``."""
-    weights, lse = attention_weights(q, k, scale, blocked, padding, causal)
-    return np.einsum("bnts,sbnd->tbnd", weights, v), lse
+    weights, lse = attention_weights(q, k, scale, blocked, padding, causal, added)
+    if dropout:
+        weights = (weights * dropout_factors(dropout, seed, *weights.shape)).astype(weights.dtype)
+    o = np.einsum("bnts,sbnd->tbnd", weights, v)
+    if out is None:
+        return o, lse
+    out[...] = o
+    return out, lse
 
 
 def attention_backward(
@@ -59,12 +96,16 @@ def attention_backward(
     blocked=None,
     padding=None,
     causal=False,
+    added=None,
+    dropout=0.0,
+    seed=0,
     out=None,  # dq, dk, dv to write into
 ):
     """Return ``dq, dk, dv``. The specification computes the weights again from q and k, and needs no o and lse."""
-    weights, _ = attention_weights(q, k, scale, blocked, padding, causal)
-    dv = np.einsum("bnts,tbnd->sbnd", weights, do)
-    dweights = np.einsum("tbnd,sbnd->bnts", do, v)
+    weights, _ = attention_weights(q, k, scale, blocked, padding, causal, added)
+    factors = dropout_factors(dropout, seed, *weights.shape).astype(weights.real.dtype) if dropout else 1
+    dv = np.einsum("bnts,tbnd->sbnd", weights * factors, do)
+    dweights = np.einsum("tbnd,sbnd->bnts", do, v) * factors
     # Softmax: every score raises its own weight and lowers all others of the same query.
     dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))
     dq = scale * np.einsum("bnts,sbnd->tbnd", dscores, k)

@@ -43,22 +43,32 @@ def compare(arrays, do, dtype, **masks):
 sizes = st.tuples(st.integers(1, 150), st.integers(1, 150), st.integers(1, 2), st.integers(1, 3), st.integers(1, 40))
 
 
-@settings(max_examples=40)
-@given(sizes, st.sampled_from(sorted(TOLERANCE)), st.booleans(), st.booleans(), st.booleans(), st.booleans())
-def test_equals_the_reference(size, dtype, square, causal, with_blocked, with_padding):
+switches = st.fixed_dictionaries(
+    {name: st.booleans() for name in ("square", "causal", "blocked", "padding", "added", "dropout")}
+)
+
+
+@settings(max_examples=50)
+@given(sizes, st.sampled_from(sorted(TOLERANCE)), switches)
+def test_equals_the_reference(size, dtype, on):
     T, S, B, N, D = size
-    S = T if square else S
+    S = T if on["square"] else S
     rng = np.random.default_rng(list(size))
     arrays, do = draw(rng, T, S, B, N, D, dtype)
     blocked = rng.random((rng.choice([1, B]), rng.choice([1, N]), rng.choice([1, T]), S)) < 0.3
     padding = rng.random((B, S)) < 0.3
+    added = rng.normal(size=(rng.choice([1, B]), rng.choice([1, N]), rng.choice([1, T]), S)).astype(dtype)
+    added[rng.random(added.shape) < 0.1] = -np.inf
     compare(
         arrays,
         do,
         dtype,
-        causal=causal,
-        blocked=blocked if with_blocked else None,
-        padding=padding if with_padding else None,
+        causal=on["causal"],
+        blocked=blocked if on["blocked"] else None,
+        padding=padding if on["padding"] else None,
+        added=added if on["added"] else None,
+        dropout=0.3 if on["dropout"] else 0.0,
+        seed=int(rng.integers(2**63)),
     )
 
 
@@ -66,6 +76,24 @@ def test_equals_the_reference(size, dtype, square, causal, with_blocked, with_pa
 def test_wide_heads(rng, dtype, D):
     """More features than one panel holds."""
     compare(*draw(rng, 60, 60, 1, 1, D, dtype), dtype, causal=True)
+
+
+def test_dropout_of_zero_changes_no_bit(rng):
+    arrays, _ = draw(rng, 30, 30, 2, 2, 8, "float32")
+    o, _ = cpu.attention_forward(*arrays, 0.4)
+    same, _ = cpu.attention_forward(*arrays, 0.4, dropout=0.0, seed=5)
+    other, _ = cpu.attention_forward(*arrays, 0.4, dropout=0.5, seed=5)
+    np.testing.assert_array_equal(o, same)
+    assert np.abs(o - other).max() > 0.01
+
+
+def test_writes_into_strided_arrays(rng):
+    """As a layer does whose sequences come with the batch first."""
+    arrays, _ = draw(rng, 9, 9, 2, 3, 5, "float64")
+    out = np.zeros((2, 9, 3, 5)).swapaxes(0, 1)
+    o, _ = cpu.attention_forward(*arrays, 0.4, out=out)
+    assert o is out
+    np.testing.assert_array_equal(out, cpu.attention_forward(*arrays, 0.4)[0])
 
 
 def test_large_scores_do_not_overflow(rng, dtype):
@@ -92,10 +120,11 @@ def test_nan_reaches_the_output(rng):
 @pytest.mark.parametrize(("B", "N"), [(1, 1), (3, 1)])
 def test_threads_do_not_change_a_bit(rng, B, N):
     arrays, do = draw(rng, 400, 400, B, N, 16, "float32")
+    masks = {"causal": True, "dropout": 0.2, "seed": 2**40 + 3}
 
     def everything():
-        o, lse = cpu.attention_forward(*arrays, 0.25, causal=True)
-        return [o, lse, *cpu.attention_backward(do, *arrays, o, lse, 0.25, causal=True)]
+        o, lse = cpu.attention_forward(*arrays, 0.25, **masks)
+        return [o, lse, *cpu.attention_backward(do, *arrays, o, lse, 0.25, **masks)]
 
     several = everything()
     before = ln.get_num_threads()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import lstm_numba as ln
-from lstm_numba.gradcheck import check_layer, relative_error
+from lstm_numba.gradcheck import central_difference, check_layer, relative_error
 
 T, S, B, E, N = 7, 5, 3, 12, 3
 
@@ -37,17 +37,26 @@ def masks_of(kind, rng):
         mask = rng.random((B * N, T, T)) < 0.3
         mask[:, :, 0] = False
         return {"attn_mask": mask}
+    if kind == "float mask":
+        return {"attn_mask": np.where(np.triu(np.ones((T, T), bool), 3), -np.inf, rng.normal(size=(T, T)))}
+    if kind == "float mask per head":
+        return {"attn_mask": rng.normal(size=(B * N, T, T))}
     if kind == "key_padding_mask":
         return {"key_padding_mask": np.arange(T) >= np.array([T, 2, 5])[:, None]}
     return {}
 
 
-@pytest.mark.parametrize("kind", ["none", "causal", "attn_mask", "attn_mask per head", "key_padding_mask"])
+@pytest.mark.parametrize(
+    "kind",
+    ["none", "causal", "attn_mask", "attn_mask per head", "float mask", "float mask per head", "key_padding_mask"],
+)
 @pytest.mark.parametrize("bias", [True, False])
 def test_self_attention_equals_torch(rng, dtype, tolerance, backend, kind, bias):
     ours, theirs = pair(dtype, backend, bias=bias)
     x, dy = (rng.normal(size=(T, B, E)).astype(dtype) for _ in range(2))
-    masks = masks_of(kind, rng)
+    masks = {
+        name: value if value.dtype == np.bool_ else value.astype(dtype) for name, value in masks_of(kind, rng).items()
+    }
     x_t = torch.tensor(x, requires_grad=True)
     torch_masks = {name: torch.tensor(value) for name, value in masks.items()}
     if kind == "causal":
@@ -87,6 +96,42 @@ def test_gradients_equal_central_differences(rng, backend, rotary):
     layer = ln.MultiheadAttention(4, 2, causal=True, rotary=rotary, dtype="float64", backend=backend, seed=1)
     report = check_layer(layer, rng.normal(size=(5, 2, 4)))
     assert report.passed, str(report)
+
+
+def test_dropout_gradients_equal_central_differences_with_the_same_weights_dropped(rng, backend):
+    layer = ln.MultiheadAttention(4, 2, dropout=0.4, causal=True, dtype="float64", backend=backend, seed=1)
+    x, dy = rng.normal(size=(2, 5, 2, 4))
+
+    def run(value):
+        layer._rng = np.random.default_rng(3)  # every call drops the same weights
+        return layer(value)
+
+    y = run(x)
+    dx = layer.backward(dy)
+    numeric = central_difference(lambda value: (run(value) * dy).sum(), x)
+    assert relative_error(dx, numeric) < 1e-8
+    for name, gradient in layer.grads.items():
+        values, expected = layer.parameters[name], gradient.copy()
+
+        def loss(value, values=values):
+            values[...] = value
+            return (run(x) * dy).sum()
+
+        kept = values.copy()
+        assert np.abs(expected - central_difference(loss, kept.copy())).max() < 1e-8 * max(1, np.abs(expected).max())
+        values[...] = kept
+    assert np.abs(layer(x) - y).max() > 1e-3  # the next call drops others
+    plain = ln.MultiheadAttention(4, 2, causal=True, dtype="float64", backend=backend, seed=1)
+    np.testing.assert_array_equal(layer.eval()(x), plain(x))
+
+
+def test_dropout_keeps_the_mean(rng):
+    """Over many calls the output is that without dropout."""
+    layer = ln.MultiheadAttention(4, 2, dropout=0.5, dtype="float64", seed=1)
+    x = rng.normal(size=(6, 1, 4))
+    outputs = np.stack([layer(x) for _ in range(600)])
+    error = outputs.mean(axis=0) - layer.eval()(x)
+    assert (np.abs(error) < 5 * outputs.std(axis=0) / np.sqrt(len(outputs))).all()
 
 
 @pytest.mark.parametrize("rotary", [False, True])
@@ -182,6 +227,7 @@ def x32(*shape):
     [
         (lambda: ln.MultiheadAttention(10, 3), ValueError, "num_heads: expected a divisor of embed_dim=10, got 3"),
         (lambda: ln.MultiheadAttention(6, 2, rotary=True), ValueError, "rotary: expected an even number"),
+        (lambda: ln.MultiheadAttention(4, 2, dropout=1.0), ValueError, "dropout: expected a number from 0"),
         (lambda: ln.MultiheadAttention(4, 2, backend="gpu"), ValueError, "backend: expected one of 'cpu', 'reference'"),
         (lambda: ln.MultiheadAttention(4, 2)(x32(3, 1, 5)), ValueError, r"query: expected shape \(T, B, features=4\)"),
         (lambda: ln.MultiheadAttention(4, 2)(np.zeros((3, 1, 4))), TypeError, "query: expected dtype float32"),
@@ -192,7 +238,7 @@ def x32(*shape):
         (
             lambda: ln.MultiheadAttention(4, 2)(x32(3, 1, 4), attn_mask=np.zeros((3, 3))),
             TypeError,
-            "attn_mask: expected dtype bool, True where attention is not allowed, got float64",
+            "attn_mask: expected dtype bool, True where .* not allowed, or float32, added to the scores, got float64",
         ),
         (
             lambda: ln.MultiheadAttention(4, 2)(x32(3, 1, 4), attn_mask=np.zeros((2, 3), bool)),

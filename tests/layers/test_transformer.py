@@ -106,6 +106,71 @@ def test_block_equals_torch(rng, dtype, tolerance, backend, norm_first, activati
         assert np.abs(ours.grads[name] - parameter.grad.numpy()).max() < tolerance * max(scale, 1), name
 
 
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_decoder_block_equals_torch(rng, dtype, tolerance, backend, norm_first, batch_first):
+    S = 4
+    options = {"norm_first": norm_first, "batch_first": batch_first}
+    ours = ln.TransformerDecoderLayer(E, N, F, activation="gelu", dtype=dtype, backend=backend, seed=0, **options)
+    random_weights(ours, rng)
+    theirs = torch.nn.TransformerDecoderLayer(E, N, F, 0.0, "gelu", dtype=getattr(torch, dtype), **options)
+    theirs.load_state_dict({name: torch.tensor(value) for name, value in ours.state_dict().items()})
+    order = slice(None) if batch_first else slice(None, None, -1)
+    x, dy, memory = (rng.normal(size=((B, steps)[order] + (E,))).astype(dtype) for steps in (T, T, S))
+    padding = np.arange(T) >= np.array([T, 3, 5])[:, None]
+    hidden = np.arange(S) >= np.array([2, S, 1])[:, None]
+    added = rng.normal(size=(T, S)).astype(dtype)
+    x_t, memory_t = (torch.tensor(value, requires_grad=True) for value in (x, memory))
+    y_t = theirs(
+        x_t,
+        memory_t,
+        tgt_mask=torch.tensor(np.triu(np.ones((T, T), bool), 1)),
+        memory_mask=torch.tensor(np.where(hidden[:, None, None, :], -np.inf, added))
+        .to(x_t.dtype)
+        .expand(B, N, T, S)
+        .reshape(B * N, T, S),
+        tgt_key_padding_mask=torch.tensor(padding),
+    )
+    y_t.backward(torch.tensor(dy))
+    y = ours(x, memory, memory_mask=added, tgt_key_padding_mask=padding, memory_lengths=[2, S, 1])
+    assert relative_error(y, y_t.detach().numpy()) < tolerance
+    for gradient, expected in zip(ours.backward(dy), (x_t, memory_t), strict=True):
+        assert relative_error(gradient, expected.grad.numpy()) < tolerance
+    for name, parameter in theirs.named_parameters():
+        scale = np.abs(parameter.grad.numpy()).max()
+        assert np.abs(ours.grads[name] - parameter.grad.numpy()).max() < tolerance * max(scale, 1), name
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("rotary", [False, True])
+def test_decoder_stream_is_the_sequence(rng, dtype, tolerance, norm_first, rotary):
+    block = random_weights(
+        ln.TransformerDecoderLayer(E, N, F, norm_first=norm_first, rotary=rotary, dtype=dtype, seed=0), rng
+    ).eval()
+    x, memory = rng.normal(size=(20, B, E)).astype(dtype), rng.normal(size=(5, B, E)).astype(dtype)
+    stream = block.stream(memory, memory_lengths=[5, 1, 3])
+    steps = np.stack([stream.step(x_t) for x_t in x])
+    assert relative_error(steps, block(x, memory, memory_lengths=[5, 1, 3])) < tolerance
+    assert stream.nbytes == 2 * (x.nbytes + memory.nbytes)
+    stream.reset()
+    assert relative_error(stream.step(x[0]), steps[0]) < tolerance
+
+
+def test_decoder_backward_uses_the_memory_as_it_was(rng):
+    block = ln.TransformerDecoderLayer(E, N, F, seed=0)
+    x, memory = rng.normal(size=(T, B, E)).astype("f4"), rng.normal(size=(3, B, E)).astype("f4")
+    results = []
+    for spoil in (False, True):
+        block.zero_grad()
+        y = block(x, memory)
+        if spoil:
+            memory[...] = 0
+        block.backward(y)
+        results.append(block.grads["multihead_attn.in_proj_weight"].copy())
+    np.testing.assert_array_equal(*results)
+
+
 def test_block_gradients_equal_central_differences(rng):
     block = ln.TransformerEncoderLayer(4, 2, 3, activation="gelu", causal=True, rotary=True, dtype="float64", seed=1)
     report = check_layer(block, rng.normal(size=(4, 2, 4)))
@@ -191,6 +256,14 @@ def x32(*shape):
         (lambda: ln.TransformerEncoderLayer(4, 2, 5, activation="tanh"), ValueError, "activation: expected 'relu'"),
         (lambda: ln.TransformerEncoderLayer(4, 2, 5)(x32(1, 4)), ValueError, "src: expected shape"),
         (lambda: ln.TransformerEncoderLayer(4, 2, 5, causal=True).stream(), RuntimeError, "inference mode"),
+        (lambda: ln.TransformerDecoderLayer(4, 2, 5)(x32(3, 1, 4), x32(2, 2, 4)), ValueError, "memory: expected shape"),
+        (lambda: ln.TransformerDecoderLayer(4, 2, 5).stream(x32(2, 1, 4)), RuntimeError, "inference mode"),
+        (
+            lambda: ln.TransformerDecoderLayer(4, 2, 5, causal=False).eval().stream(x32(2, 1, 4)),
+            ValueError,
+            "causal: expected a causal layer",
+        ),
+        (lambda: ln.Dense(4, 2, backend="gpu"), ValueError, "backend: expected one of 'cpu', 'reference'"),
         (lambda: ln.ModelStream(ln.Dense(2, 2)), TypeError, "model: expected a Sequential"),
         (lambda: ln.ModelStream(ln.Sequential(ln.Dense(2, 2))), RuntimeError, "inference mode"),
         (lambda: ln.ModelStream(ln.Sequential(ln.LastStep()).eval()), TypeError, "got LastStep at 0"),

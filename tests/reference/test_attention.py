@@ -16,8 +16,14 @@ def arrays(rng):
     return {name: rng.normal(size=(size, B, N, D)) for name, size in (("q", T), ("k", S), ("v", S), ("do", T))}
 
 
-@pytest.fixture(params=["none", "causal", "blocked and padding"])
+@pytest.fixture(params=["none", "causal", "blocked and padding", "added", "dropout"])
 def masks(request, rng):
+    if request.param == "added":
+        added = rng.normal(size=(B, 1, T, S))
+        added[0, 0, 1, 2] = -np.inf
+        return {"added": added, "causal": True}
+    if request.param == "dropout":
+        return {"dropout": 0.4, "seed": 11}
     if request.param == "blocked and padding":
         padding = np.zeros((B, S), bool)
         padding[1, 3:] = True
@@ -45,7 +51,15 @@ def test_equals_torch_with_every_mask(arrays, masks):
 
     q, k, v = swapped("q"), swapped("k"), swapped("v")
     mask = reference.forbidden(T, S, masks.get("blocked"), masks.get("padding"), masks.get("causal", False))
-    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, torch.tensor(~mask), scale=SCALE)
+    added = np.broadcast_to(masks.get("added", np.zeros(1)), (B, N, T, S))
+    scores = SCALE * (q @ k.mT) + torch.tensor(np.where(mask, -np.inf, added))
+    # PyTorch draws its dropped weights from a generator; ours are given, so its definition is spelled out.
+    factors = reference.dropout_factors(masks.get("dropout", 0.0), masks.get("seed", 0), B, N, T, S)
+    expected = (scores.softmax(dim=-1) * torch.tensor(factors)) @ v
+    if "dropout" not in masks:
+        allowed = torch.tensor(np.where(mask, -np.inf, added))
+        theirs = torch.nn.functional.scaled_dot_product_attention(q, k, v, allowed, scale=SCALE)
+        torch.testing.assert_close(expected, theirs)
     expected.backward(swapped("do").detach())
     do = arrays.pop("do")
     o, lse = reference.attention_forward(**arrays, scale=SCALE, **masks)
@@ -66,6 +80,28 @@ def test_a_query_without_keys_gets_zeros_and_passes_nothing_on(arrays):
     assert o[1].all()
     assert np.isfinite(dk).all()
     assert np.isneginf(lse[:, :, 2]).all()
+
+
+@pytest.mark.parametrize("dropout", [0.1, 0.5])
+def test_dropped_weights_are_random(dropout):
+    """As many as asked for, in every row and column; neither neighbours nor other seeds know of each other."""
+    shape = (4, 3, 60, 70)
+    factors = reference.dropout_factors(dropout, 2**35 + 7, *shape)
+    assert set(np.unique(factors)) == {0.0, 1 / (1 - dropout)}
+    dropped = factors == 0
+    count = dropped.size
+    spread = np.sqrt(dropout * (1 - dropout))
+    assert abs(dropped.mean() - dropout) < 4 * spread / np.sqrt(count)
+    for axis in range(4):
+        lines = dropped.mean(axis=tuple(other for other in range(4) if other != axis))
+        assert np.abs(lines - dropout).max() < 4.5 * spread / np.sqrt(count / shape[axis])
+        centred = dropped - dropout
+        near, far = (np.take(centred, np.arange(n, shape[axis] - 1 + n), axis=axis) for n in (0, 1))
+        assert abs((near * far).mean()) < 4.5 * spread**2 / np.sqrt(near.size)
+    for seed in (2**35 + 8, 2**36 + 7, 7):
+        other = reference.dropout_factors(dropout, seed, *shape) == 0
+        assert abs(((dropped - dropout) * (other - dropout)).mean()) < 4.5 * spread**2 / np.sqrt(count)
+    np.testing.assert_array_equal(reference.dropout_factors(0.0, 3, 1, 1, 2, 2), 1)
 
 
 @pytest.mark.parametrize("wrt", ["query", "keys", "values", "w"])
