@@ -1,4 +1,4 @@
-"""Figures and tables of the fair fight, drawn from the stored study."""
+"""Figures of the fair fight, drawn from the stored study; each function returns a figure and its alternative text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lstm_numba.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
-from lstm_numba.teaching.fair_fight.budgets import BUDGETS
 from lstm_numba.teaching.fair_fight.models import MODELS, width_for
 from lstm_numba.teaching.fair_fight.results import best_of, lengths_of, samples_of
-from lstm_numba.teaching.fair_fight.study import FEWEST, NOT_RUN, Study, words
+from lstm_numba.teaching.fair_fight.study import FEWEST, NOT_RUN, RULES, Study
+from lstm_numba.teaching.fair_fight.tables import streaming
 from lstm_numba.teaching.fair_fight.tasks import TASKS
 from lstm_numba.teaching.small_cells import t_interval
 
@@ -25,162 +25,50 @@ STYLES: dict[str, dict[str, Any]] = {
     "Transformer": {"color": RED, "linestyle": "--", "marker": "s"},
 }
 _SPARE: dict[str, Any] = {"color": ORANGE, "linestyle": (0, (5, 1, 1, 1)), "marker": "v"}
-_RULES = {"updates": (BLUE, "o"), "flops": (ORANGE, "^"), "seconds": (RED, "s")}
+_MARKS = {"updates": (BLUE, "o"), "flops": (ORANGE, "^"), "seconds": (RED, "s")}
 FRESH = "new"  # label of training on sequences that are never seen twice
 Curve = dict[Any, np.ndarray]  # place on the axis -> scores, (seeds,)
 
 
-def command(figure: str) -> str:
-    """Return the command that runs what a figure needs.
+def draw_what_is_equal(study: Study, name: str = "adding", reference: str = "LSTM") -> tuple[Figure, str]:
+    """Parameters, operations and time of an update relative to the reference, at equal width and equal parameters."""
+    task = TASKS[name]
+    sizes = task.inputs, task.outputs
+    width = width_for(MODELS[reference], task.parameters, *sizes)
+    models = study.models[::-1]
+    ratios: dict[str, dict[str, list[float]]] = {"parameters": {}, "operations": {}, "time": {}}
 
-    Parameters
-    ----------
-    figure : str
-        As listed by ``python -m benchmarks.fair_fight list``.
-
-    Examples
-    --------
-    >>> command("flops")
-    'python -m benchmarks.fair_fight run flops'
-    """
-    return f"python -m benchmarks.fair_fight run {figure}"
-
-
-# -- tables: rows for ``lstm_numba.teaching.table`` ----------------------------------------------------------------
-
-
-def entry(scores: np.ndarray, *, bold: bool = False) -> str:
-    """Mean and half of the 95 % interval.
-
-    Parameters
-    ----------
-    scores : ndarray (seeds,)
-        Test scores; too few of them make the entry "not run yet".
-    bold : bool
-        Whether to set it in bold.
-
-    Examples
-    --------
-    >>> entry(np.array([0.10, 0.12, 0.09, 0.11, 0.10])), entry(np.array([]))
-    ('0.104 ± 0.014', 'not run yet')
-    """
-    if len(scores) < FEWEST:
-        return NOT_RUN
-    mean = scores.mean()
-    digits = 4 if 0 < mean < 0.01 else 3
-    text = f"{mean:.{digits}f} ± {mean - t_interval(scores)[0]:.{digits}f}"
-    return f"**{text}**" if bold else text
-
-
-def size_rows(study: Study) -> list[list[str]]:
-    """Width, with the number of parameters, of each model on each task."""
-    rows = []
-    for name in study.tasks:
-        task = TASKS[name]
-        row = [name]
-        for model in study.models:
-            width = width_for(MODELS[model], task.parameters, task.inputs, task.outputs)
-            row.append(f"{width} ({MODELS[model].parameters(task.inputs, width, task.outputs):,})")
-        rows.append(row)
-    return rows
-
-
-def score_rows(study: Study, budget: str) -> list[list[str]]:
-    """Test scores of each model on each task; the best one and those that cannot be told from it in bold."""
-    rows = []
-    for task in study.tasks:
-        ahead = study.ahead(task, budget)
-        scores = (entry(study.final(task, model, budget), bold=model in ahead) for model in study.models)
-        rows.append([task, *scores])
-    return rows
-
-
-def rank_rows(study: Study) -> list[list[str]]:
-    """Mean rank of each model under each budget."""
-    ranks = {budget: study.ranks(budget) for budget in BUDGETS}
-    return [
-        [model, *(f"{ranks[budget][model]:.1f}" if ranks[budget] else NOT_RUN for budget in BUDGETS)]
-        for model in study.models
-    ]
-
-
-def cost_rows(study: Study, reference: str = "LSTM") -> list[list[str]]:
-    """Operations and time of one update, relative to the reference: smallest and largest ratio over the tasks."""
-    rows = []
-    for model in study.models:
-        ratios = np.array([np.divide(study.per_update(t, model), study.per_update(t, reference)) for t in study.tasks])
-        (low_flops, low_time), (flops, time) = ratios.min(axis=0), ratios.max(axis=0)
-        rows.append([model, f"{low_flops:.2f} to {flops:.2f}", f"{low_time:.1f} to {time:.1f}"])
-    return rows
-
-
-def setting_rows(study: Study, budget: str = "updates") -> list[list[str]]:
-    """Learning rates that the search chose."""
-    chosen = study.settings(budget)
-    return [
-        [
-            task,
-            *(f"{chosen[task, model]:g}" if (task, model) in chosen else NOT_RUN for model in study.models),
-        ]
-        for task in study.tasks
-    ]
-
-
-def task_rows(study: Study) -> list[list[str]]:
-    """For each task: who is ahead under each budget, and who is last at equal updates."""
-    rows = []
-    for task in study.tasks:
-        ahead = [words(study.ahead(task, budget)) if study.best(task, budget) else NOT_RUN for budget in BUDGETS]
-        rows.append([task, *ahead, last(study, task)])
-    return rows
-
-
-def last(study: Study, task: str, budget: str = "updates") -> str:
-    """Model with the worst mean; "nobody" if all are alike, "not run yet" if one is missing."""
-    if study.best(task, budget) is None:
-        return NOT_RUN
-    means = {model: study.final(task, model, budget).mean() for model in study.models}
-    worst = max(means, key=lambda model: means[model])
-    return worst if worst not in study.ahead(task, budget) else "nobody"
-
-
-def model_rows(study: Study) -> list[list[str]]:
-    """For each model: where it is ahead and where it loses at equal updates, and where it loses at equal time."""
-    rows = []
-    for model in study.models:
-        row = [model]
-        for budget, places in (("updates", ("alone", "among", "behind")), ("seconds", ("behind",))):
-            record = study.record(model, budget)
-            run = any(record.values())
-            row += [words(record[place]) if run else NOT_RUN for place in places]
-        rows.append(row)
-    return rows
-
-
-def streaming_rows(study: Study) -> list[list[str]]:
-    """Microseconds and bytes of one step, by model and number of steps before it."""
-    steps = streaming(study)
-    contexts = sorted({context for mine in steps.values() for context in mine})
-    rows = []
-    for model in study.models:
-        for what, unit in ((0, "µs"), (1, "bytes")):
-            numbers = [f"{steps[model][c][what]:,.{1 - what}f}" if model in steps else NOT_RUN for c in contexts]
-            rows.append([f"{model}, {unit}", *numbers])
-    return rows
-
-
-def streaming(study: Study) -> dict[str, dict[int, tuple[float, int]]]:
-    """Cost of one step: by model and context the median of the microseconds, and the bytes."""
-    found: dict[str, dict[int, tuple[float, int]]] = {}
-    for model in study.models:
-        runs = [run["steps"] for run in study.chosen(phase="streaming", model=model)]
-        for steps in zip(*runs, strict=True):
-            micro = float(np.median([step["microseconds"] for step in steps]))
-            found.setdefault(model, {})[steps[0]["context"]] = micro, steps[0]["bytes"]
-    return found
-
-
-# -- figures: each returns the figure and its alternative text ------------------------------------------------------
+    for label in ("equal width", "equal parameters"):
+        equal = label == "equal width"
+        widths = {m: width if equal else width_for(MODELS[m], task.parameters, *sizes) for m in models}
+        counts = {m: MODELS[m].parameters(sizes[0], widths[m], sizes[1]) for m in models}
+        flops = {m: MODELS[m].training_flops(sizes[0], widths[m], sizes[1], task.steps) for m in models}
+        ratios["parameters"][label] = [counts[m] / counts[reference] for m in models]
+        ratios["operations"][label] = [flops[m] / flops[reference] for m in models]
+    times = {m: study.per_update(name, m)[1] for m in models}
+    ratios["time"]["equal parameters"] = [times[m] / times[reference] for m in models]
+    fig, axes = plt.subplots(3, 1, figsize=(5.6, 7.4), sharex=True)
+    looks = {"equal width": (ORANGE, "//", 0.2), "equal parameters": (BLUE, "", -0.2)}
+    for ax, (what, bars) in zip(axes, ratios.items(), strict=True):
+        for label, values in bars.items():
+            colour, hatch, shift = looks[label]
+            where = np.arange(len(models)) + shift
+            ax.barh(where, values, 0.36, facecolor=colour, hatch=hatch, linewidth=0.6, label=label)
+            for x, y in zip(values, where, strict=True):
+                ax.text(x + 0.05, y, f"{x:.2f}", va="center", fontsize=10)
+        ax.axvline(1, color=GREY, linestyle=":", marker="")
+        ax.set_yticks(range(len(models)), models)
+        ax.set_title(f"{what} of one update" if what != "parameters" else what)
+    axes[0].legend(loc="lower center", ncols=2, bbox_to_anchor=(0.5, 1.12))
+    axes[-1].set_xlabel(f"times the {reference}'s")
+    slowest = max(zip(ratios["time"]["equal parameters"], models, strict=True))
+    return fig, (
+        f"Three panels of bars, relative to the {reference}. At equal width {width} the models have "
+        f"{min(ratios['parameters']['equal width']):.2f} to {max(ratios['parameters']['equal width']):.2f} times its "
+        "parameters; at equal parameters their operations differ by "
+        f"{max(ratios['operations']['equal parameters']) - 1:.0%} at most. The time of an update then still differs: "
+        f"{slowest[1]} takes {slowest[0]:.1f} times as long."
+    )
 
 
 def draw_scores(study: Study) -> tuple[Figure, str]:
@@ -189,7 +77,7 @@ def draw_scores(study: Study) -> tuple[Figure, str]:
     models = study.models[::-1]
     for number, (ax, task) in enumerate(zip(panels, study.tasks, strict=True)):
         lowest = np.inf
-        for shift, (budget, (colour, mark)) in zip((0.24, 0, -0.24), _RULES.items(), strict=True):
+        for shift, (budget, (colour, mark)) in zip((0.24, 0, -0.24), _MARKS.items(), strict=True):
             for place, model in enumerate(models):
                 scores = study.final(task, model, budget)
                 if len(scores) >= FEWEST:
@@ -204,17 +92,14 @@ def draw_scores(study: Study) -> tuple[Figure, str]:
         ax.set_yticks(range(len(models)), models if number % 2 == 0 else [""] * len(models))
         ax.set_ylim(-0.6, len(models) - 0.4)
     handles = [
-        plt.Line2D([], [], color=colour, marker=mark, linestyle="-", label=f"equal {_SHORT[budget]}")
-        for budget, (colour, mark) in _RULES.items()
+        plt.Line2D([], [], color=colour, marker=mark, linestyle="-", label=RULES[budget])
+        for budget, (colour, mark) in _MARKS.items()
     ]
     fig.legend(handles=handles, loc="outside upper left", ncols=3, fontsize=10)
     return fig, (
         f"{len(study.tasks)} panels, one for each task, with the test score of each model under each budget; smaller "
         f"is better. Best mean at equal updates: {_winners(study, 'updates')}."
     )
-
-
-_SHORT = {"updates": "updates", "flops": "operations", "seconds": "time"}
 
 
 def draw_lengths(study: Study) -> tuple[Figure, str]:

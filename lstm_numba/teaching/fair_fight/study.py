@@ -15,6 +15,8 @@ from lstm_numba.teaching.fair_fight.results import Run, final_scores
 from lstm_numba.teaching.fair_fight.tasks import TASKS
 from lstm_numba.teaching.small_cells import t_interval
 
+#: The budgets in a word or two.
+RULES = {"updates": "equal updates", "flops": "equal operations", "seconds": "equal time"}
 NOT_RUN = "not run yet"
 FEWEST = 3  # seeds, for an interval
 
@@ -42,6 +44,15 @@ class Reversal(NamedTuple):
     rules: tuple[str, str]
     scores: tuple[tuple[float, float], tuple[float, float]]
     sure: bool
+
+    def __str__(self) -> str:
+        """As a part of a sentence."""
+        (a, b), (c, d) = self.scores
+        p, q = (RULES.get(rule, f"rate {rule}") for rule in self.rules)
+        return (
+            f"on {self.task}, {self.first} is ahead of {self.second} at {p} ({a:.3g} against {b:.3g}), and behind "
+            f"it at {q} ({c:.3g} against {d:.3g})"
+        )
 
 
 @dataclass(frozen=True)
