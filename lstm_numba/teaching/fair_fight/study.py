@@ -111,13 +111,24 @@ class Study:
         """Count the final networks that a budget still lacks, of ``seeds`` for each model and task."""
         return sum(max(seeds - len(self.final(task, model, budget)), 0) for task in self.tasks for model in self.models)
 
+    @cached_property
+    def _of_model(self) -> dict[tuple[str, str], list[Run]]:
+        """Runs by task and model: the tables ask for them thousands of times."""
+        found: dict[tuple[str, str], list[Run]] = {}
+        for run in self.runs:
+            found.setdefault((run["task"], run["model"]), []).append(run)
+        return found
+
     def chosen(self, **wanted: Any) -> list[Run]:
-        """Runs whose entries have these values."""
-        return [run for run in self.runs if all(run.get(name) == value for name, value in wanted.items())]
+        """Runs whose entries have these values, in the order of the store."""
+        runs = self.runs
+        if "task" in wanted and "model" in wanted:
+            runs = self._of_model.get((wanted["task"], wanted["model"]), [])
+        return [run for run in runs if all(run.get(name) == value for name, value in wanted.items())]
 
     def final(self, task: str, model: str, budget: str) -> np.ndarray:
         """Test scores of the fresh seeds, (seeds,); empty if they were not run."""
-        return final_scores(self.runs, task, model, budget)
+        return final_scores(self._of_model.get((task, model), []), task, model, budget)
 
     def best(self, task: str, budget: str) -> str | None:
         """Model with the best mean, or None if a model is missing."""
