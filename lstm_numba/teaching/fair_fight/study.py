@@ -11,7 +11,7 @@ import numpy as np
 
 from lstm_numba.teaching.fair_fight.budgets import BUDGETS
 from lstm_numba.teaching.fair_fight.models import MODELS
-from lstm_numba.teaching.fair_fight.results import Run, final_scores
+from lstm_numba.teaching.fair_fight.results import Run, final_scores, lengths_of
 from lstm_numba.teaching.fair_fight.tasks import TASKS
 from lstm_numba.teaching.small_cells import t_interval
 
@@ -19,6 +19,7 @@ from lstm_numba.teaching.small_cells import t_interval
 RULES = {"updates": "equal updates", "flops": "equal operations", "seconds": "equal time"}
 NOT_RUN = "not run yet"
 FEWEST = 3  # seeds, for an interval
+SOLVED = 0.05  # of what chance scores
 
 
 class Reversal(NamedTuple):
@@ -157,6 +158,24 @@ class Study:
         others = [model for model in self.models if model != best]
         return [best, *(m for m in others if compare(self.final(task, m, budget), scores) == "undecided")]
 
+    def solved(self, task: str, model: str, budget: str = "updates") -> int:
+        """Count the final networks that solve a task: less than 5 % of what chance scores."""
+        return int((self.final(task, model, budget) < SOLVED * TASKS[task].chance).sum())
+
+    def far(self, task: str, model: str) -> tuple[np.ndarray, np.ndarray]:
+        """Scores at the training length and at the largest one, each (seeds,); empty if they were not run."""
+        lengths = list(lengths_of(self._of_model.get((task, model), []), task, model).values())
+        return (lengths[0], lengths[-1]) if lengths else (np.empty(0), np.empty(0))
+
+    def far_ahead(self, task: str) -> list[str]:
+        """As :meth:`ahead` at equal updates, at the largest length."""
+        scores = {model: self.far(task, model)[1] for model in self.models}
+        if self.best(task, "updates") is None:
+            return []
+        best = min(scores, key=lambda model: scores[model].mean())
+        others = [model for model in self.models if model != best]
+        return [best, *(m for m in others if compare(scores[m], scores[best]) == "undecided")]
+
     def ranks(self, budget: str) -> dict[str, float]:
         """Mean rank of each model over the tasks, 1 is best; models with equal means share their ranks."""
         tasks = [task for task in self.tasks if self.best(task, budget)]
@@ -247,7 +266,7 @@ class Study:
 
 
 def compare(ours: np.ndarray, theirs: np.ndarray) -> str:
-    """Say whether scores are better than others, seed by seed.
+    """Say whether scores are better than others.
 
     Parameters
     ----------
@@ -257,16 +276,22 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> str:
     Returns
     -------
     {"better", "worse", "undecided"}
-        Undecided if the 95 % interval of the mean difference contains zero.
+        Decided if the 95 % interval of the mean of the paired differences excludes zero, or if all of one are better
+        than all of the other. The second rule is for networks of which some learn a task and others do not: their
+        spread is large whatever they are compared with. By chance, five are better than five others once in 126.
 
     Examples
     --------
     >>> ours = np.array([0.10, 0.12, 0.09, 0.11, 0.10])
     >>> compare(ours, ours + 0.05 + 0.1 * ours), compare(ours, ours[::-1])
     ('better', 'undecided')
+    >>> compare(ours, np.array([0.2, 0.2, 0.2, 0.2, 90.0]))
+    'better'
     """
     low, high = t_interval(ours - theirs)
-    return "better" if high < 0 else "worse" if low > 0 else "undecided"
+    if high < 0 or ours.max() < theirs.min():
+        return "better"
+    return "worse" if low > 0 or ours.min() > theirs.max() else "undecided"
 
 
 def ranked(values: Iterable[float]) -> np.ndarray:

@@ -121,15 +121,27 @@ def last(study: Study, task: str, budget: str = "updates") -> str:
 
 
 def model_rows(study: Study) -> list[list[str]]:
-    """For each model: where it is ahead and where it loses at equal updates, and where it loses at equal time."""
+    """For each model: where it is ahead, and where it loses at equal updates, at longer sequences and at equal time."""
     rows = []
     for model in study.models:
-        row = [model]
-        for budget, places in (("updates", ("alone", "among", "behind")), ("seconds", ("behind",))):
-            record = study.record(model, budget)
-            run = any(record.values())
-            row += [words(record[place]) if run else NOT_RUN for place in places]
-        rows.append(row)
+        record, timed = study.record(model, "updates"), study.record(model, "seconds")
+        far = [task for task in study.tasks if study.far_ahead(task) and model not in study.far_ahead(task)]
+        run = any(record.values())
+        row = [
+            model,
+            *(words(tasks) if run else NOT_RUN for tasks in (record["alone"] + record["among"], record["behind"], far)),
+        ]
+        rows.append([*row, words(timed["behind"]) if any(timed.values()) else NOT_RUN])
+    return rows
+
+
+def solved_rows(study: Study, budget: str = "updates") -> list[list[str]]:
+    """How many networks solve each task; tasks that none solves are left out."""
+    rows = []
+    for task in study.tasks:
+        counts = [study.solved(task, model, budget) for model in study.models]
+        if any(counts):
+            rows.append([task, *map(str, counts)])
     return rows
 
 
