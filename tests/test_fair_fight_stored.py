@@ -13,6 +13,7 @@ from benchmarks.fair_fight.study import FIGURES, KEY, Effort, Store, missing, re
 from lstm_numba.teaching.fair_fight import MODELS, TASKS, best_setting, budget_for, draw_setting
 from lstm_numba.teaching.fair_fight.study import Study
 
+FEWEST_TRIALS = 4  # of the searches at equal operations and equal time; that at equal updates has eight
 ROOT = Path(__file__).parents[1]
 
 
@@ -27,8 +28,11 @@ def trained(stored):
 
 
 @pytest.mark.parametrize("figure", FIGURES)
-def test_every_model_task_seed_and_budget_is_there(figure):
-    assert missing(Store(OUT), Effort(), figure) == 0
+def test_every_model_task_seed_and_budget_is_there(figure, trained):
+    budget = FIGURES[figure].budget or "updates"
+    trials = {run["number"] for run in trained if (run["phase"], run["budget"]) == ("search", budget)}
+    assert len(trials) >= FEWEST_TRIALS
+    assert missing(Store(OUT), Effort(trials=len(trials)), figure) == 0  # as many for every model and task
 
 
 def test_no_run_is_there_twice(stored):
