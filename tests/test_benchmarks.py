@@ -31,6 +31,7 @@ from benchmarks import (
 )
 from benchmarks.candidates import ONNX, OURS, REFERENCE, TORCH, Candidate, Problem, build
 from benchmarks.cases import Case
+from benchmarks.provenance import provenance
 
 RESULTS = sorted((Path(__file__).parents[1] / "benchmarks" / "results").glob("*.json"))
 PROVENANCE = ("date", "commit", "command", "seed", "processor", "cores", "python", "versions")
@@ -430,3 +431,16 @@ def test_attention_agrees_with_torch_before_it_is_timed():
     ]
     assert all(row["B"] == 256 and row["peak_bytes"] > 0 for row in rows)
     assert all(row["faster_than_torch"]["of_medians"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("benchmarks/__main__.py", "benchmarks"),
+        ("benchmarks/fair_fight/__main__.py", "benchmarks.fair_fight"),
+        ("benchmarks/vanishing.py", "benchmarks.vanishing"),
+    ],
+)
+def test_the_command_in_a_provenance_can_be_run_again(script, name, monkeypatch):
+    monkeypatch.setattr("sys.argv", [str(Path(__file__).parents[1] / script), "--seeds", "3"])
+    assert provenance(0)["command"] == f"python -m {name} --seeds 3"
