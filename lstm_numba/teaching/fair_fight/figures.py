@@ -108,13 +108,13 @@ def draw_lengths(study: Study) -> tuple[Figure, str]:
     def curve(task: str, model: str) -> Curve:
         return lengths_of(study.runs, task, model)
 
-    fig, panels = _curves(study, curve, "length")
+    fig, panels = _curves(study, curve, "length", study.tasks)
     for ax, task in zip(panels, study.tasks, strict=True):
         top = 1.25 * TASKS[task].chance
         ax.set_ylim(top=min(ax.get_ylim()[1], top))
     return fig, (
         f"{len(study.tasks)} panels: test score against the length of the sequences, a line for each model; the first "
-        f"length is that of the training. Best at the largest length: {_best_ends(study, curve)}."
+        f"length is that of the training. Best at the largest length: {_best_ends(study, curve, study.tasks)}."
     )
 
 
@@ -125,10 +125,10 @@ def draw_samples(study: Study) -> tuple[Figure, str]:
         sizes: Curve = dict(samples_of(study.runs, task, model))
         return sizes | ({FRESH: study.final(task, model, "updates")} if sizes else {})
 
-    fig, _ = _curves(study, curve, "training sequences")
+    fig, _ = _curves(study, curve, "training sequences", study.sampled)
     return fig, (
-        f"{len(study.tasks)} panels: test score against the number of training sequences, a line for each model; the "
-        f"last place is training without repetition. Best with the fewest: {_best_ends(study, curve, 0)}."
+        f"{len(study.sampled)} panels: test score against the number of training sequences, a line for each model; the "
+        f"last place is training without repetition. Best with the fewest: {_best_ends(study, curve, study.sampled, 0)}."
     )
 
 
@@ -140,10 +140,10 @@ def draw_tuning(study: Study) -> tuple[Figure, str]:
         expected = best_of(np.array([run["score"] for run in trials])) if trials else np.empty(0)
         return {k: np.array([score]) for k, score in enumerate(expected, start=1)}
 
-    fig, _ = _curves(study, curve, "trials")
+    fig, _ = _curves(study, curve, "trials", study.tasks)
     return fig, (
         f"{len(study.tasks)} panels: expected best validation score against the number of trials, a falling line for "
-        f"each model. Best with one trial: {_best_ends(study, curve, 0)}."
+        f"each model. Best with one trial: {_best_ends(study, curve, study.tasks, 0)}."
     )
 
 
@@ -184,10 +184,12 @@ def _grid(panels: int, height: float) -> tuple[Figure, list[Axes]]:
     return fig, list(axes.flat[:panels])
 
 
-def _curves(study: Study, curve: Callable[[str, str], Curve], label: str) -> tuple[Figure, list[Axes]]:
+def _curves(
+    study: Study, curve: Callable[[str, str], Curve], label: str, tasks: list[str]
+) -> tuple[Figure, list[Axes]]:
     """A panel for each task with a line for each model; bars are 95 % intervals, where there are seeds."""
-    fig, panels = _grid(len(study.tasks), 1.95)
-    for ax, task in zip(panels, study.tasks, strict=True):
+    fig, panels = _grid(len(tasks), 1.95)
+    for ax, task in zip(panels, tasks, strict=True):
         for number, model in enumerate(study.models):
             points = {place: scores for place, scores in curve(task, model).items() if len(scores)}
             where = np.arange(len(points)) + 0.05 * (number - len(study.models) / 2)
@@ -212,14 +214,14 @@ def _winners(study: Study, budget: str) -> str:
     return "; ".join(f"{task} {study.best(task, budget) or NOT_RUN}" for task in study.tasks)
 
 
-def _best_ends(study: Study, curve: Callable[[str, str], Curve], end: int = -1) -> str:
+def _best_ends(study: Study, curve: Callable[[str, str], Curve], tasks: list[str], end: int = -1) -> str:
     """The model with the best mean at one end of the curves of each task."""
     found = []
-    for task in study.tasks:
+    for task in tasks:
         curves = {
             model: [scores.mean() for scores in curve(task, model).values() if len(scores)] for model in study.models
         }
         ends = {model: means[end] for model, means in curves.items() if means}
         complete = len({len(means) for means in curves.values()}) == 1 and ends
         found.append(f"{task} {min(ends, key=lambda model: ends[model]) if complete else NOT_RUN}")
-    return ", ".join(found)
+    return ", ".join(found) or NOT_RUN

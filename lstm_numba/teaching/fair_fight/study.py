@@ -99,6 +99,11 @@ class Study:
         return [name for name in TASKS if any(run["task"] == name for run in self.runs)]
 
     @cached_property
+    def sampled(self) -> list[str]:
+        """Tasks with runs on training sets of fixed size."""
+        return [name for name in self.tasks if self.chosen(phase="samples", task=name)]
+
+    @cached_property
     def models(self) -> list[str]:
         """Models that occur, in the order of the list of models."""
         return [name for name in MODELS if any(run["model"] == name for run in self.runs)]
