@@ -128,7 +128,7 @@ def draw_samples(study: Study) -> tuple[Figure, str]:
     fig, _ = _curves(study, curve, "training sequences", study.sampled)
     return fig, (
         f"{len(study.sampled)} panels: test score against the number of training sequences, a line for each model; the "
-        f"last place is training without repetition. Best with the fewest: {_best_ends(study, curve, study.sampled, 0)}."
+        f"last place is training without repetition. Best with fewest: {_best_ends(study, curve, study.sampled, 0)}."
     )
 
 
