@@ -18,6 +18,9 @@ PY := $(BIN)/python
 # Pytest and the kernels use all cores already; BLAS threads on top of them only wait for each other.
 export OPENBLAS_NUM_THREADS ?= 1
 
+# Keras wants to be told which framework to compute with before it is imported, by the API page too.
+export KERAS_BACKEND ?= torch
+
 STAMP := $(VENV)/.installed
 BOOK := _build/html/index.html
 

@@ -122,7 +122,7 @@ def export(
         rows = model.num_layers * (2 if model.bidirectional else 1)
         if lengths:
             inputs.append(helper.make_tensor_value_info("lengths", onnx.TensorProto.INT32, ["B"]))
-        shape = [rows, "B", model.hidden_size]
+        shape: list[str | int | None] = [rows, "B", model.hidden_size]
         if state:
             inputs += [helper.make_tensor_value_info(f"{name}0", number, shape) for name in names]
         value, finals = _recurrent(graph, model, value, "lengths" if lengths else "", state)

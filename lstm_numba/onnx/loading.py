@@ -154,7 +154,7 @@ class _Node:
         order = inverse(TO_ONNX[self.operator])
         B, P = self._array("B"), self._array("P")
         H = R.shape[2]
-        state = {}
+        state: dict[str, np.ndarray] = {}
         for d, suffix in enumerate(["_l0", "_l0_reverse"][: len(W)]):
             state |= {f"weight_ih{suffix}": reorder(W[d], order), f"weight_hh{suffix}": reorder(R[d], order)}
             if B is not None:

@@ -1,5 +1,6 @@
 """``torch.nn``'s recurrent modules with another ``forward``."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ class _Recurrent(torch.nn.RNNBase):
         """Do nothing: the kernels take the parameters from where they are."""
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()  # type: ignore[no-untyped-call]
+        state = super().__getstate__()
         state.pop("_bound", None)
         return state
 
@@ -355,7 +356,7 @@ def _describe(value: Any) -> str:
     return f"{len(value)} items" if isinstance(value, (tuple, list)) else type(value).__name__
 
 
-def _check_shape(name: str, tensor: Tensor, expected: dict[str, int | None]) -> None:
+def _check_shape(name: str, tensor: Tensor, expected: Mapping[str, int | None]) -> None:
     sizes = tuple(expected.values())
     have = tuple(tensor.shape)
     if len(have) != len(sizes) or any(want not in (None, got) for got, want in zip(have, sizes, strict=True)):
@@ -376,13 +377,14 @@ def _draw_masks(module: _Recurrent, x: Tensor) -> list[Tensor]:
 
 
 def _answer(module: _Recurrent, request: _Request, y: Tensor, final: list[Tensor]) -> Any:
+    output: Tensor | PackedSequence = y
     if not request.batched:
-        y, final = y.squeeze(1), [part.squeeze(1) for part in final]
+        output, final = y.squeeze(1), [part.squeeze(1) for part in final]
     elif request.packed is not None:
-        y = _packed_like(request.packed, y, request.lengths)
+        output = _packed_like(request.packed, y, request.lengths)
     elif module.batch_first:
-        y = y.transpose(0, 1)
-    return y, (tuple(final) if module.mode == "LSTM" else final[0])
+        output = y.transpose(0, 1)
+    return output, (tuple(final) if module.mode == "LSTM" else final[0])
 
 
 def _packed_like(packed: PackedSequence, y: Tensor, lengths: np.ndarray | None) -> PackedSequence:

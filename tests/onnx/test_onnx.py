@@ -43,7 +43,7 @@ def parts_of(state):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(
     T=st.integers(1, 5),
     B=st.integers(1, 4),
