@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import lstm_numba as ln
-from lstm_numba import tasks
 from lstm_numba.cpu import lstm as kernels
 
 __all__ = [
@@ -74,13 +73,11 @@ class Tagger:
         Sizes of the LSTM.
     seed
         Seed of the initial weights.
-    output_size
-        Width of the read-out.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, seed: int, output_size: int = 1) -> None:
+    def __init__(self, input_size: int, hidden_size: int, seed: int) -> None:
         self.lstm = ln.LSTM(input_size, hidden_size, seed=seed)
-        self.dense = ln.Dense(hidden_size, output_size, seed=seed + 1)
+        self.dense = ln.Dense(hidden_size, 1, seed=seed + 1)
 
     @property
     def parameters(self) -> Mapping[str, np.ndarray]:
@@ -93,7 +90,7 @@ class Tagger:
         return {**self.lstm.grads, **self.dense.grads}
 
     def __call__(self, x, state=None):
-        """Return the predictions (T, B, outputs) and the state after the last step."""
+        """Return the predictions (T, B, 1) and the state after the last step."""
         y, state = self.lstm(x, state)
         return self.dense(y), state
 
@@ -188,31 +185,6 @@ def first_below(losses: np.ndarray, level: float, width: int = 20) -> int | None
     means = np.convolve(losses, np.ones(width) / width, mode="valid")
     below = np.flatnonzero(means < level)
     return int(below[0]) + width if below.size else None
-
-
-COPY_LAG, COPY_TOKENS, COPY_KINDS, COPY_UPDATES = 40, 3, 4, 500
-
-
-def copying(start: str, seed: int, updates: int = COPY_UPDATES, H: int = 24, B: int = 16) -> dict:
-    """Train copy memory from one way to start; the loss at the end as a share of that of an answer without memory."""
-    rng = np.random.default_rng(seed)
-    sizes = {"T": COPY_LAG, "tokens": COPY_TOKENS, "vocabulary": COPY_KINDS}
-    model = Tagger(COPY_KINDS + 2, H, seed, COPY_KINDS + 2)
-    if start == "chrono":
-        chrono(model.lstm, COPY_LAG, rng)
-    else:
-        set_forget_bias(model.lstm, float(start))
-    optimiser = ln.Adam(model, lr=0.01)
-    losses = []
-    for _ in range(updates):
-        batch = tasks.copy_memory(rng, B, **sizes)
-        prediction, _ = model(batch.x)
-        loss, d = ln.cross_entropy_loss(prediction, batch.y)
-        losses.append(loss)
-        model.backward(d)
-        ln.clip_grad_norm(model.grads, 1.0)
-        optimiser.step()
-    return {"final": float(np.mean(losses[-20:]) / tasks.copy_memory_baseline_loss(**sizes))}
 
 
 # ---------------------------------------------------------------- 2 clipping
@@ -451,7 +423,6 @@ STUDIES: dict[str, Study] = {
         },
         memory,
     ),
-    "copying": Study({"forget bias 1": {"start": "1"}, "chrono": {"start": "chrono"}}, copying),
     "clipping": Study(
         {f"{clip}, rate {rate:g}": {"clip": clip, "rate": rate} for clip in CLIPS for rate in RATES}, clipping
     ),

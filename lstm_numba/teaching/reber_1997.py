@@ -260,7 +260,7 @@ def diagnose(trained: Trained) -> dict[str, float]:
     --------
     >>> from lstm_numba.teaching.reber_1997 import Reading, diagnose, train
     >>> found = diagnose(train(3, 2, (-1, -2, -3), 0.5, Reading(), 0, cap=10))
-    >>> found["inner"], found["slope"] > 0.9
+    >>> found["inner"], 0 < found["slope"] < 1
     (0.0, True)
     """
     wrong, states = trained.wrong_and_states()

@@ -325,14 +325,14 @@ def _rows() -> list[Row]:
             )
         )
         if number == 5:
-            readings: tuple[tuple[str, str, float, dict[str, bool]], ...] = (
+            reber_readings: tuple[tuple[str, str, float, dict[str, bool]], ...] = (
                 ("at-once", "weights change at every step", rate, {"at_once": True}),
                 ("factor-2", "factor 2", 2 * rate, {}),
                 ("swapped", "g in [-1, 1] and h in [-2, 2], as in the caption of Table 10", rate, {"swapped": True}),
                 ("different", "no two of the 512 strings are the same", rate, {"different": True}),
                 ("in-order", "training strings in a fixed order", rate, {"in_order": True}),
             )
-            for end, words, its_rate, options in readings:
+            for end, words, its_rate, options in reber_readings:
                 rows.append(
                     Row(
                         name=f"{name}@{end}",

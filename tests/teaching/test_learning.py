@@ -120,7 +120,6 @@ def test_the_suggested_rate():
     [
         ("memory", "chrono, lag 10", {"updates": 25}),
         ("memory", "default, lag 10", {"updates": 25}),
-        ("copying", "chrono", {"updates": 3}),
         ("clipping", "each entry at most 0.1, rate 0.01", {"updates": 25}),
         ("clipping", "no clipping, rate 0.03", {"updates": 25}),
         ("truncation", "chunks of 6, state carried", {"steps": 60}),
@@ -133,13 +132,6 @@ def test_a_condition_gives_plain_numbers(study, condition, shorter):
     measured = STUDIES[study].measure(**settings, **shorter, seed=0)
     assert measured == STUDIES[study].measure(**settings, **shorter, seed=0)
     assert json.loads(json.dumps(measured)) == measured
-
-
-def test_copying_starts_near_the_answer_without_memory():
-    """The untrained read-out knows neither blanks nor symbols; a few dozen updates teach it the blanks."""
-    first, later = (learning.copying("1", seed=0, updates=updates)["final"] for updates in (1, 120))
-    assert first > 5
-    assert 0.5 < later < 2
 
 
 def test_a_stopped_run_goes_on(tmp_path):
