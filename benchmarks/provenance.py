@@ -11,9 +11,11 @@ from pathlib import Path
 PACKAGES = ("lstm_numba", "numpy", "numba", "llvmlite", "torch", "onnxruntime", "scikit-learn", "sktime", "statsmodels")
 
 
+_ROOT = Path(__file__).resolve().parents[1]
+
+
 def _git(*arguments: str) -> str:
-    root = Path(__file__).parents[1]
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _processor() -> str:
@@ -58,5 +60,8 @@ def provenance(seed: int) -> dict:
 
 
 def _module_name() -> str:
-    path = Path(sys.argv[0])
-    return path.parent.name if path.stem == "__main__" else f"{path.parent.name}.{path.stem}"
+    """Name of the module that runs as ``__main__``, as ``python -m`` takes it."""
+    path = Path(sys.argv[0]).resolve()
+    parts = path.relative_to(_ROOT).parts if path.is_relative_to(_ROOT) else path.parts[-2:]
+    names = [*parts[:-1], Path(parts[-1]).stem]
+    return ".".join(names[:-1] if names[-1] == "__main__" else names)

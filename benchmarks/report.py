@@ -415,13 +415,52 @@ def full_report(folder: Path) -> str:
     return "\n\n".join(parts)
 
 
+README_ROWS = (
+    ("LSTM, inference", TORCH, lambda t: _plain_lstm(t) & _inference(t)),
+    ("LSTM, inference", ONNX, lambda t: _plain_lstm(t) & _inference(t)),
+    ("LSTM, training", TORCH, lambda t: _plain_lstm(t) & _training(t)),
+    ("LSTM of 2 or 4 layers, or bidirectional, training", TORCH, _deep),
+    ("GRU, RNN, projection, variable lengths, training", TORCH, _unfused),
+)
+OTHERS = {TORCH: "PyTorch", ONNX: "ONNX Runtime"}
+
+
+def readme_table(result: dict) -> str:
+    """The table of the README: how many times faster than others, with the extremes.
+
+    Parameters
+    ----------
+    result : dict
+        What ``recurrent.json`` holds.
+
+    Returns
+    -------
+    str
+        A Markdown table and a line that says where the numbers come from.
+    """
+    table, made = frame(result), result["provenance"]
+    rows = []
+    for name, other, chosen in README_ROWS:
+        ratios = table[chosen(table)][f"ratio {other}"].dropna()
+        mean = geometric_mean(list(ratios))
+        rows.append([name, OTHERS[other], len(ratios), f"{mean:.1f}x", f"{ratios.min():.2f}x to {ratios.max():.1f}x"])
+    header = ["what", "against", "shapes", "geometric mean", "slowest to fastest shape"]
+    versions = ", ".join(f"{title} {made['versions'][name]}" for name, title in OTHERS.items())
+    source = f"{made['processor']}, {made['cores']} cores, float32; {versions}; `python -m benchmarks recurrent`"
+    return f"{markdown_table(header, rows)}\n\n{source}, {made['date'][:10]}, commit {made['commit'][:7]}."
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command line."""
     parser.add_argument("--quick", action="store_true", help="the results of the last quick runs")
     parser.add_argument("--results", type=Path, help="folder of the JSON files; default benchmarks/results")
+    parser.add_argument("--readme", action="store_true", help="only the table of the README")
 
 
 def main(options: argparse.Namespace) -> int:
     """Print the report."""
+    if options.readme:
+        print(readme_table(store.read_json(store.RESULTS / "recurrent.json")))
+        return 0
     print(full_report(options.results or (store.SCRATCH if options.quick else store.RESULTS)))
     return 0

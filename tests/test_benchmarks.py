@@ -31,6 +31,7 @@ from benchmarks import (
 )
 from benchmarks.candidates import ONNX, OURS, REFERENCE, TORCH, Candidate, Problem, build
 from benchmarks.cases import Case
+from benchmarks.provenance import provenance
 
 RESULTS = sorted((Path(__file__).parents[1] / "benchmarks" / "results").glob("*.json"))
 PROVENANCE = ("date", "commit", "command", "seed", "processor", "cores", "python", "versions")
@@ -447,3 +448,16 @@ def test_stored_attention_results_are_complete():
         medians = {name: times["median_us"] for name, times in row["times"].items()}
         theirs = min(value for name, value in medians.items() if name != attention.OURS)
         assert row["ratio"]["of_medians"] == pytest.approx(theirs / medians[attention.OURS], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("benchmarks/__main__.py", "benchmarks"),
+        ("benchmarks/fair_fight/__main__.py", "benchmarks.fair_fight"),
+        ("benchmarks/vanishing.py", "benchmarks.vanishing"),
+    ],
+)
+def test_the_command_in_a_provenance_can_be_run_again(script, name, monkeypatch):
+    monkeypatch.setattr("sys.argv", [str(Path(__file__).parents[1] / script), "--seeds", "3"])
+    assert provenance(0)["command"] == f"python -m {name} --seeds 3"

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from benchmarks import report, store
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -27,3 +29,7 @@ def test_links_to_files_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert (README.parent / target).exists(), target
+
+
+def test_the_speeds_are_those_of_the_stored_benchmark():
+    assert report.readme_table(store.read_json(store.RESULTS / "recurrent.json")) in README.read_text(encoding="utf-8")

@@ -36,6 +36,7 @@ from lstm_numba.tasks.reber import (
     reber_solved,
     reber_strings,
 )
+from lstm_numba.tasks.swapping import swapped_cups, swapped_cups_baseline_loss, swapped_cups_solved
 from lstm_numba.tasks.temporal import temporal_order, temporal_order_baseline_loss, temporal_order_solved
 
 __all__ = [
@@ -70,6 +71,9 @@ __all__ = [
     "selective_copy",
     "selective_copy_baseline_loss",
     "selective_copy_solved",
+    "swapped_cups",
+    "swapped_cups_baseline_loss",
+    "swapped_cups_solved",
     "temporal_order",
     "temporal_order_baseline_loss",
     "temporal_order_solved",

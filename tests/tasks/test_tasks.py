@@ -70,6 +70,7 @@ def test_every_task_has_a_baseline_and_a_criterion():
         lambda rng: tasks.counting(rng, 4),
         lambda rng: tasks.parity(rng, 4),
         lambda rng: tasks.associative_recall(rng, 4),
+        lambda rng: tasks.swapped_cups(rng, 4),
     ],
 )
 def test_a_seed_gives_the_same_data_again(draw):
@@ -401,6 +402,30 @@ def test_associative_recall(seed, B, pairs, more):
         assert not any(symbols[t] for t in range(2 * pairs, len(symbols)) if t not in asked)
 
 
+@given(seeds, sizes, st.integers(2, 30), st.integers(2, 6))
+def test_swapped_cups(seed, B, T, cups):
+    batch = tasks.swapped_cups(generator(seed), B, T, cups=cups)
+    check_frame(batch)
+    for b in range(B):
+        start, *moves = symbols_of(batch, b)
+        row = [k == start for k in range(cups)]
+        assert batch.y[0, b] == row.index(True)
+        for t, move in enumerate(moves, start=1):
+            k = move - cups
+            assert 0 <= k < cups
+            if k < cups - 1:
+                row[k], row[k + 1] = row[k + 1], row[k]
+            assert batch.y[t, b] == row.index(True)
+        assert batch.mask[:, b].tolist() == [False] + [True] * (T - 1)
+
+
+def test_swapped_cups_baseline():
+    batch = tasks.swapped_cups(generator(0), 20_000, 9, cups=4)
+    share = np.bincount(batch.y[batch.mask]) / batch.mask.sum()
+    np.testing.assert_allclose(share, 0.25, atol=0.01)
+    assert tasks.swapped_cups_baseline_loss(cups=4) == pytest.approx(-np.log(share).mean(), abs=1e-3)
+
+
 # ---------------------------------------------------------------- criteria and errors
 
 
@@ -413,6 +438,8 @@ def test_criteria_reject_a_wrong_answer():
     assert not tasks.counting_solved(1 - batch.y, batch).any()
     batch = tasks.parity(generator(0), 2, every_step=True)
     assert not tasks.parity_solved(np.eye(2)[1 - batch.y], batch).any()
+    batch = tasks.swapped_cups(generator(0), 2)
+    assert not tasks.swapped_cups_solved(np.eye(5)[(batch.y + 1) % 5], batch).any()
     batch = tasks.temporal_order(generator(0), 2)
     assert not tasks.temporal_order_solved(0.6 * np.eye(4)[batch.y], batch).any()
     batch = tasks.long_lag(generator(0), 2, 5)

@@ -133,6 +133,10 @@ def _parity(rng: np.random.Generator, B: int, part: str, T: int) -> Batch:
     return tasks.parity(rng, B, longest=T, every_step=True)
 
 
+def _cups(rng: np.random.Generator, B: int, part: str, T: int) -> Batch:
+    return tasks.swapped_cups(rng, B, T)
+
+
 def _recall(rng: np.random.Generator, B: int, part: str, T: int) -> Batch:
     return tasks.associative_recall(rng, B, T=T, pairs=4, vocabulary=16)
 
@@ -284,6 +288,20 @@ TASKS: dict[str, FairTask] = {
         3.0,
         0.5,
         _parity,
+        masked_cross_entropy,
+        wrong_class,
+    ),
+    "cups": FairTask(
+        "swapped cups",
+        "wrong positions",
+        10,
+        5,
+        (16, 64, 256),
+        16,
+        2400,
+        3.0,
+        4 / 5,
+        _cups,
         masked_cross_entropy,
         wrong_class,
     ),
