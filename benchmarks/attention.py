@@ -10,6 +10,7 @@ call.
 
 import argparse
 import gc
+import statistics
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -168,9 +169,8 @@ def measure(case: Case, rounds: int, seconds: float) -> dict:
             if not np.abs(ours - theirs).max() < 1e-4 * max(1.0, float(np.abs(theirs).max())):
                 raise AssertionError(f"{case}: results differ from those of {name}")
     samples = paired_times(runs, rounds, seconds, budget=2.0).seconds
-    torch_name = min(
-        (name for name in samples if name != OURS), key=lambda name: sorted(samples[name])[len(samples[name]) // 2]
-    )
+    medians = {name: statistics.median(times) for name, times in samples.items() if name != OURS}
+    torch_name = min(medians, key=medians.__getitem__)
     row = case._asdict() | {
         "times": {name: summary(times) for name, times in samples.items()},
         "torch": torch_name,
