@@ -209,11 +209,24 @@ class Study:
                 found["behind" if model not in ahead else "alone" if len(ahead) == 1 else "among"].append(task)
         return found
 
+    def trials(self, budget: str) -> int:
+        """Trials of the search under a budget: the fewest that a model had on a task; 0 without tasks."""
+        counts = (
+            len(self.chosen(phase="search", task=task, model=model, budget=budget))
+            for task in self.tasks
+            for model in self.models
+        )
+        return min(counts, default=0)
+
     def reversals(self) -> list[Reversal]:
-        """Pairs of models whose order changes from one budget to another; the clearest ones first."""
+        """Pairs of models whose order changes from one budget to another; the clearest ones first.
+
+        Budgets are compared if their searches had the same number of trials: else the trials could be the reason.
+        """
         found = []
+        pairs_of_budgets = [(p, q) for p, q in combinations(BUDGETS, 2) if self.trials(p) == self.trials(q)]
         for task in self.tasks:
-            for p, q in combinations(BUDGETS, 2):
+            for p, q in pairs_of_budgets:
                 for first, second in permutations(self.models, 2):
                     pairs = [(self.final(task, first, rule), self.final(task, second, rule)) for rule in (p, q)]
                     if min(len(values) for pair in pairs for values in pair) < FEWEST:
