@@ -90,7 +90,8 @@ def test_the_study_is_read_without_quick_tries(study):
     assert study.models == ["GRU", "LSTM", "Transformer"]
     assert len(study.sources) == 1
     assert study.budgets == ["updates", "seconds"]
-    assert study.missing("flops") == 2 * 3 * SEEDS
+    assert study.begun("flops") == []
+    assert study.missing("updates", seeds=7) == 2 * 3 * 2
 
 
 def test_ahead_are_the_best_and_those_that_cannot_be_told_from_it(study):

@@ -110,12 +110,18 @@ class Study:
 
     @cached_property
     def budgets(self) -> list[str]:
-        """Budgets under which every model has enough final networks on every task."""
-        return [budget for budget in BUDGETS if self.tasks and self.missing(budget) == 0]
+        """Budgets under which every task that was begun has enough final networks of every model."""
+        return [budget for budget in BUDGETS if self.begun(budget) and self.missing(budget) == 0]
+
+    def begun(self, budget: str) -> list[str]:
+        """Tasks with at least one final network under a budget."""
+        return [task for task in self.tasks if any(len(self.final(task, model, budget)) for model in self.models)]
 
     def missing(self, budget: str, seeds: int = 5) -> int:
-        """Count the final networks that a budget still lacks, of ``seeds`` for each model and task."""
-        return sum(max(seeds - len(self.final(task, model, budget)), 0) for task in self.tasks for model in self.models)
+        """Count the final networks that a budget still lacks, of ``seeds`` for each model and each task begun."""
+        return sum(
+            max(seeds - len(self.final(task, model, budget)), 0) for task in self.begun(budget) for model in self.models
+        )
 
     @cached_property
     def _of_model(self) -> dict[tuple[str, str], list[Run]]:
@@ -213,7 +219,7 @@ class Study:
         """Trials of the search under a budget: the fewest that a model had on a task; 0 without tasks."""
         counts = (
             len(self.chosen(phase="search", task=task, model=model, budget=budget))
-            for task in self.tasks
+            for task in self.begun(budget)
             for model in self.models
         )
         return min(counts, default=0)
