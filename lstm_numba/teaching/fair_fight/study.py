@@ -143,9 +143,10 @@ class Study:
         return final_scores(self._of_model.get((task, model), []), task, model, budget)
 
     def best(self, task: str, budget: str) -> str | None:
-        """Model with the best mean, or None if a model is missing."""
+        """Model with the best mean, or None if a model or one of its seeds is missing."""
         scores = {model: self.final(task, model, budget) for model in self.models}
-        if not scores or min(map(len, scores.values())) < FEWEST:
+        numbers = {len(values) for values in scores.values()}
+        if len(numbers) != 1 or min(numbers) < FEWEST:
             return None
         return min(scores, key=lambda model: scores[model].mean())
 
@@ -235,7 +236,7 @@ class Study:
             for p, q in pairs_of_budgets:
                 for first, second in permutations(self.models, 2):
                     pairs = [(self.final(task, first, rule), self.final(task, second, rule)) for rule in (p, q)]
-                    if min(len(values) for pair in pairs for values in pair) < FEWEST:
+                    if self.best(task, p) is None or self.best(task, q) is None:
                         continue
                     (a, b), (c, d) = ((float(x.mean()), float(y.mean())) for x, y in pairs)
                     if a < b and c > d:
