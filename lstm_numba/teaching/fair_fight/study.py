@@ -110,12 +110,18 @@ class Study:
 
     @cached_property
     def budgets(self) -> list[str]:
-        """Budgets under which every model has enough final networks on every task."""
-        return [budget for budget in BUDGETS if self.tasks and self.missing(budget) == 0]
+        """Budgets under which every task that was begun has enough final networks of every model."""
+        return [budget for budget in BUDGETS if self.begun(budget) and self.missing(budget) == 0]
+
+    def begun(self, budget: str) -> list[str]:
+        """Tasks with at least one final network under a budget."""
+        return [task for task in self.tasks if any(len(self.final(task, model, budget)) for model in self.models)]
 
     def missing(self, budget: str, seeds: int = 5) -> int:
-        """Count the final networks that a budget still lacks, of ``seeds`` for each model and task."""
-        return sum(max(seeds - len(self.final(task, model, budget)), 0) for task in self.tasks for model in self.models)
+        """Count the final networks that a budget still lacks, of ``seeds`` for each model and each task begun."""
+        return sum(
+            max(seeds - len(self.final(task, model, budget)), 0) for task in self.begun(budget) for model in self.models
+        )
 
     @cached_property
     def _of_model(self) -> dict[tuple[str, str], list[Run]]:
@@ -137,9 +143,10 @@ class Study:
         return final_scores(self._of_model.get((task, model), []), task, model, budget)
 
     def best(self, task: str, budget: str) -> str | None:
-        """Model with the best mean, or None if a model is missing."""
+        """Model with the best mean, or None if a model or one of its seeds is missing."""
         scores = {model: self.final(task, model, budget) for model in self.models}
-        if not scores or min(map(len, scores.values())) < FEWEST:
+        numbers = {len(values) for values in scores.values()}
+        if len(numbers) != 1 or min(numbers) < FEWEST:
             return None
         return min(scores, key=lambda model: scores[model].mean())
 
@@ -209,14 +216,27 @@ class Study:
                 found["behind" if model not in ahead else "alone" if len(ahead) == 1 else "among"].append(task)
         return found
 
+    def trials(self, budget: str) -> int:
+        """Trials of the search under a budget: the fewest that a model had on a task; 0 without tasks."""
+        counts = (
+            len(self.chosen(phase="search", task=task, model=model, budget=budget))
+            for task in self.begun(budget)
+            for model in self.models
+        )
+        return min(counts, default=0)
+
     def reversals(self) -> list[Reversal]:
-        """Pairs of models whose order changes from one budget to another; the clearest ones first."""
+        """Pairs of models whose order changes from one budget to another; the clearest ones first.
+
+        Budgets are compared if their searches had the same number of trials: else the trials could be the reason.
+        """
         found = []
+        pairs_of_budgets = [(p, q) for p, q in combinations(BUDGETS, 2) if self.trials(p) == self.trials(q)]
         for task in self.tasks:
-            for p, q in combinations(BUDGETS, 2):
+            for p, q in pairs_of_budgets:
                 for first, second in permutations(self.models, 2):
                     pairs = [(self.final(task, first, rule), self.final(task, second, rule)) for rule in (p, q)]
-                    if min(len(values) for pair in pairs for values in pair) < FEWEST:
+                    if self.best(task, p) is None or self.best(task, q) is None:
                         continue
                     (a, b), (c, d) = ((float(x.mean()), float(y.mean())) for x, y in pairs)
                     if a < b and c > d:

@@ -38,13 +38,13 @@ def entry(scores: np.ndarray, *, bold: bool = False) -> str:
     Examples
     --------
     >>> entry(np.array([0.10, 0.12, 0.09, 0.11, 0.10])), entry(np.array([]))
-    ('0.104 ± 0.014', 'not run yet')
+    ('0.104 ±\\xa00.014', 'not run yet')
     """
     if len(scores) < FEWEST:
         return NOT_RUN
     mean = scores.mean()
     digits = 4 if 0 < mean < 0.01 else 3
-    text = f"{mean:.{digits}f} ± {mean - t_interval(scores)[0]:.{digits}f}"
+    text = f"{mean:.{digits}f} ±\N{NO-BREAK SPACE}{mean - t_interval(scores)[0]:.{digits}f}"
     return f"**{text}**" if bold else text
 
 
