@@ -89,7 +89,7 @@ def compare(case: tuple, training: bool, rounds: int, seconds: float, quiet: Qui
         "load": samples.load,
         "disturbed": samples.disturbed,
         "times": {kind: summary(values) for kind, values in samples.seconds.items()},
-        "overhead_us": 1e6 * (np.median(samples.seconds[MODULE]) - np.median(samples.seconds[OURS])),
+        "overhead_us": float(1e6 * (np.median(samples.seconds[MODULE]) - np.median(samples.seconds[OURS]))),
         "ratio": ratio(samples.seconds[TORCH], samples.seconds[MODULE]),
     }  # fmt: skip
 
