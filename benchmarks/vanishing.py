@@ -337,13 +337,16 @@ def not_tried(method: str, L: int, seed: int) -> dict:
 
 
 def _resumed(out: Path, study: dict) -> dict:
-    """What an earlier run of the same sources left behind, or a new start."""
+    """What an earlier run left behind, or a new start; another commit that goes on with it is written down."""
     fresh = {"provenance": provenance(seed=0), "study": study, "runs": []}
     if not out.is_file():
         return fresh
     old = json.loads(out.read_text(encoding="utf-8"))
     if old["study"] != study or old["provenance"]["versions"] != fresh["provenance"]["versions"]:
         return fresh
+    sources = [old["provenance"], *old.get("continued", [])]
+    if fresh["provenance"]["commit"] != sources[-1]["commit"]:
+        old["continued"] = [*sources[1:], fresh["provenance"]]
     return old
 
 

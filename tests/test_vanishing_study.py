@@ -106,6 +106,19 @@ def test_a_stopped_run_goes_on_and_hopeless_lengths_are_not_tried(tmp_path, monk
     assert rates["LSTM with forget bias 5, Adam + clipping"][40] == (2, 2)
 
 
+def test_another_commit_that_goes_on_is_written_down(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        vanishing,
+        "train",
+        lambda method, L, seeds, iterations: [vanishing.not_tried(method, L, seed) for seed in seeds],
+    )
+    commits = iter("aabbc")
+    monkeypatch.setattr(vanishing, "provenance", lambda seed: {"commit": next(commits), "versions": {}})
+    out = tmp_path / "result.json"
+    found = [vanishing.run(out, [10, 20], seeds=n, iterations=5) for n in (1, 2, 3, 4, 5)][-1]
+    assert [found["provenance"]["commit"], *(source["commit"] for source in found["continued"])] == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("method", vanishing.METHODS)
 def test_every_method_trains_and_seeds_do_not_disturb_each_other(method, monkeypatch):
     monkeypatch.setattr(vanishing, "CHECK_EVERY", 2)
