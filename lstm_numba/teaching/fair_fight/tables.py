@@ -9,20 +9,22 @@ from lstm_numba.teaching.fair_fight.tasks import TASKS
 from lstm_numba.teaching.small_cells import t_interval
 
 
-def command(figure: str) -> str:
+def command(figure: str, trials: int | None = None) -> str:
     """Return the command that runs what a figure needs.
 
     Parameters
     ----------
     figure : str
         As listed by ``python -m benchmarks.fair_fight list``.
+    trials : int, optional
+        Of the search, if it is not the command's default.
 
     Examples
     --------
-    >>> command("flops")
-    'python -m benchmarks.fair_fight run flops'
+    >>> command("flops", trials=4)
+    'python -m benchmarks.fair_fight run flops --trials 4'
     """
-    return f"python -m benchmarks.fair_fight run {figure}"
+    return f"python -m benchmarks.fair_fight run {figure}" + (f" --trials {trials}" if trials else "")
 
 
 def entry(scores: np.ndarray, *, bold: bool = False) -> str:
