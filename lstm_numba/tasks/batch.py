@@ -45,6 +45,11 @@ def one_hot(symbols: np.ndarray, size: int, dtype: str | np.dtype) -> np.ndarray
     return (symbols[..., None] == np.arange(size)).astype(dtype)
 
 
+def largest_is_right(prediction: np.ndarray, batch: Batch) -> np.ndarray:
+    """Whether the largest of K outputs (T, B, K) is right at every step that counts, for each sequence (B,)."""
+    return ((prediction.argmax(axis=-1) == batch.y) | ~batch.mask).all(axis=0)
+
+
 def random_lengths(rng: np.random.Generator, B: int, T: int) -> np.ndarray:
     """Lengths between T and T + T // 10, both included, as in Hochreiter and Schmidhuber's Experiments 3 to 6."""
     return rng.integers(T, T + T // 10, size=B, endpoint=True)

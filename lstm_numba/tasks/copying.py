@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lstm_numba.tasks.batch import Batch, check_at_least, check_generator, one_hot
+from lstm_numba.tasks.batch import Batch, check_at_least, check_generator, largest_is_right, one_hot
 
 
 def copy_memory(
@@ -107,7 +107,7 @@ def copy_memory_solved(prediction: np.ndarray, batch: Batch) -> np.ndarray:
     >>> tasks.copy_memory_solved(np.eye(10)[batch.y], batch)
     array([ True,  True])
     """
-    return ((prediction.argmax(axis=-1) == batch.y) | ~batch.mask).all(axis=0)
+    return largest_is_right(prediction, batch)
 
 
 def selective_copy(

@@ -7,6 +7,7 @@ from lstm_numba.tasks.batch import (
     check_at_least,
     check_choice,
     check_generator,
+    largest_is_right,
     last_steps,
     valid_steps,
 )
@@ -108,4 +109,4 @@ def parity_solved(prediction: np.ndarray, batch: Batch) -> np.ndarray:
     >>> tasks.parity_solved(np.eye(2)[batch.y], batch)
     array([ True,  True])
     """
-    return ((prediction.argmax(axis=-1) == batch.y) | ~batch.mask).all(axis=0)
+    return largest_is_right(prediction, batch)

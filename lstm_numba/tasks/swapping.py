@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lstm_numba.tasks.batch import Batch, check_at_least, check_generator, one_hot
+from lstm_numba.tasks.batch import Batch, check_at_least, check_generator, largest_is_right, one_hot
 
 
 def swapped_cups(
@@ -104,4 +104,4 @@ def swapped_cups_solved(prediction: np.ndarray, batch: Batch) -> np.ndarray:
     >>> tasks.swapped_cups_solved(np.eye(5)[batch.y], batch)
     array([ True,  True])
     """
-    return ((prediction.argmax(axis=-1) == batch.y) | ~batch.mask).all(axis=0)
+    return largest_is_right(prediction, batch)
