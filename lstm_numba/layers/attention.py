@@ -240,7 +240,7 @@ class MultiheadAttention(Layer):
         # Whatever the layout of the sequences: what the kernels write lies in memory as the output will.
         rows = np.empty(inputs[0].shape, self.dtype)
         o = self._time_major(rows.reshape(*rows.shape[:2], self.num_heads, -1))
-        _, lse = self._kernels().attention_forward(q, k, v, self._scale, *masks, out=o)
+        _, lse = self._kernels().attention_forward(q, k, v, self._scale, *masks, out=o, keep=self.training)
         if self.training:
             own = [
                 array.copy() if not self._owns_input and np.may_share_memory(array, original) else array

@@ -507,6 +507,6 @@ class DecoderStream:
         attention = self._block.multihead_attn
         (q,) = attention._heads(x[None], attention._in_projection(attention._parameters, 0), 0, False)
         o, _ = attention._kernels().attention_forward(
-            q, self._keys, self._values, attention._scale, padding=self._padding
+            q, self._keys, self._values, attention._scale, padding=self._padding, keep=False
         )
         return attention._project_out(o.reshape(x.shape))
