@@ -349,7 +349,8 @@ def largest_of(typing_context, p, vectors):
 
     def codegen(context, builder, signature, arguments):
         v = _Vectors(builder, signature.args[0].dtype)
-        return _fold(builder, v, *arguments, lambda a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
+        p, vectors = arguments
+        return _fold(builder, v, p, vectors, lambda a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
 
     return p.dtype(p, types.int64), codegen
 
@@ -359,7 +360,8 @@ def sum_of(typing_context, p, vectors):
     """The sum of the numbers in that many whole vectors."""
 
     def codegen(context, builder, signature, arguments):
-        return _fold(builder, _Vectors(builder, signature.args[0].dtype), *arguments, builder.fadd)
+        p, vectors = arguments
+        return _fold(builder, _Vectors(builder, signature.args[0].dtype), p, vectors, builder.fadd)
 
     return p.dtype(p, types.int64), codegen
 
