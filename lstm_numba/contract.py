@@ -29,6 +29,10 @@ The gradients of the weights are added to ``grads``, arrays of the same shapes a
 sequence's length is ignored, ``dx`` is zero there. The cache may be used up: a cache serves one backward pass. Results
 belong to the caller, they share no memory with the cache or the arguments.
 
+``stack_forward(cell, x, states, weights) -> (y, states_n) or None``, which a module may have, runs the layers of one
+direction in inference, all at once: ``states`` and ``weights`` are lists, a layer an entry. It returns None where
+one layer after the other is better; ``overlap_of(weights, T, B)`` says the same beforehand.
+
 **One direction.** The modules that a reader should start with, :mod:`lstm_numba.reference.lstm` and
 ``lstm_numba.cpu.lstm``, work on one direction of one layer without lengths (the direction's axis is left out):
 

@@ -125,6 +125,7 @@ def explain(layer: RecurrentStack, shape: tuple[int, ...], *, measure: bool = Fa
     kept_steps = min(T, layer.checkpoint or T) if layer.training else 0
     saved = kept_steps * B * _SAVED[layer._cell] * H
     plans = []
+    overlap = layer._overlap(T, B)
     for number in range(layer.num_layers):
         I = layer._layer_input_size(number)
         problem = layer._problem(number, T, B)
@@ -133,6 +134,7 @@ def explain(layer: RecurrentStack, shape: tuple[int, ...], *, measure: bool = Fa
         work: dict[str, Any] = {} if estimate is None else estimate.describe_work(problem)._asdict()
         speed = estimate.predict_speed(problem) if measure and estimate is not None else None
         work |= {} if speed is None else speed._asdict()
+        work |= {} if overlap is None else {"threads": overlap.threads, "sharing": str(overlap)}
         for direction, weights in zip(layer._directions, layer._layer_weights[number], strict=True):
             plans.append(
                 LayerPlan(

@@ -94,6 +94,16 @@ def test_the_sharing_is_the_one_that_happens(kind, shape, bidirectional, monkeyp
     assert plan.sharing.startswith(f"{plan.threads} thread")
 
 
+@pytest.mark.skipif(ln.get_num_threads() < 2, reason="needs two threads")
+def test_overlapping_layers_are_announced():
+    layer = ln.LSTM(32, 32, num_layers=3).eval()
+    for plan in ln.explain(layer, (128, 1, 32)).layers:
+        assert plan.sharing == f"{plan.threads} threads, 12 steps of each layer at the same time"
+    for shape in ((128, 2, 32), (20, 1, 32)):
+        assert not any("each layer" in plan.sharing for plan in ln.explain(layer, shape).layers)
+    assert not any("each layer" in plan.sharing for plan in ln.explain(layer.train(), (128, 1, 32)).layers)
+
+
 def test_sharing_in_words():
     from lstm_numba.cpu.estimate import _describe_sharing
 

@@ -6,6 +6,7 @@ layer from several threads get jobs of their own.
 """
 
 import math
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
@@ -137,6 +138,10 @@ class Job:
 
     # -- plans ---------------------------------------------------------------------------------------------
 
+    def forget_forward_plan(self) -> None:
+        """Fill in the whole forward plan at the next call: somebody has changed it."""
+        self._forward_key = None
+
     def _share(self, plan: np.ndarray, workspace: Workspace, T: int, B: int, sharing: Sharing) -> None:
         members = sharing.members
         plan[p.T], plan[p.B] = T, B
@@ -251,10 +256,11 @@ class _Kept:
 
     def __del__(self) -> None:
         if self.job is not None:
-            _put_back(self.job)
+            put_job_back(self.job)
 
 
-def _take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> Job:
+def take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> Job:
+    """A job of these weights that nobody else uses."""
     pool = weights.scratch.get("cpu")
     if pool is None:
         pool = weights.scratch.setdefault("cpu", [])
@@ -266,7 +272,8 @@ def _take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> Job:
     return job
 
 
-def _put_back(job: Job) -> None:
+def put_job_back(job: Job) -> None:
+    """Let others use a job."""
     job.x = job.h = job.lengths = None
     pool, job.pool = job.pool, None
     assert pool is not None, "a job in use has a pool"
@@ -289,7 +296,7 @@ def _reserve(job: Job, T: int, B: int) -> tuple[int, Sharing]:
 def layer_forward(cell, x, state, weights, lengths, training):
     """See :mod:`lstm_numba.contract`."""
     T, B = x.shape[:2]
-    job = _take_job(cell, weights, x.dtype)
+    job = take_job(cell, weights, x.dtype)
     if lengths is not None:
         job.lengths = _sort(lengths, T)
         x = x.reshape(1, T * B, -1)[:, job.lengths.rows]
@@ -314,10 +321,22 @@ def layer_forward(cell, x, state, weights, lengths, training):
     elif kept:
         y = y.copy()
     if not training:
-        _put_back(job)
+        put_job_back(job)
         return y, tuple(final), None
     job.x, job.h = x, h
     return y, tuple(final), _Kept(job)
+
+
+def overlap_of(weights, T, B):
+    """See :func:`lstm_numba.cpu.wavefront.overlap_of`, which is loaded when there is a stack of layers."""
+    return None if B != 1 else import_module("lstm_numba.cpu.wavefront").overlap_of(weights, T, B)
+
+
+def stack_forward(cell, x, states, weights):
+    """See :mod:`lstm_numba.contract` and :mod:`lstm_numba.cpu.wavefront`."""
+    if x.shape[1] != 1:
+        return None
+    return import_module("lstm_numba.cpu.wavefront").stack_forward(cell, x, states, weights)
 
 
 def _unsort(part: np.ndarray, lengths: _Lengths) -> np.ndarray:
@@ -353,7 +372,7 @@ def layer_backward(cell, dy, dstate, cache, weights, grads):
         result[lengths.rows] = dx[0]
         dx = result.reshape(T, B, job.I)
         initial = [_unsort(part, lengths) for part in initial]
-    _put_back(job)
+    put_job_back(job)
     return dx, tuple(initial)
 
 

@@ -296,6 +296,12 @@ class RecurrentStack(Layer, Generic[State]):
         training: bool,
     ) -> tuple[np.ndarray, Parts, list[Any]]:
         B = x.shape[1]
+        is_stack = self.num_layers > 1 and len(self._directions) == 1
+        if is_stack and not training and lengths is None and self._can_overlap(kernels):
+            states = [self._layer_state(state, k, B) for k in range(self.num_layers)]
+            found = kernels[0].stack_forward(self._cell, x, states, self._layer_weights)
+            if found is not None:
+                return found[0], self._join(found[1]), []
         final, caches = [], []
         for k, weights in enumerate(self._layer_weights):
             if k > 0 and masks:
@@ -306,6 +312,19 @@ class RecurrentStack(Layer, Generic[State]):
             final.append(last)
             caches.append(cache)
         return x, self._join(final), caches
+
+    def _can_overlap(self, kernels: list[ModuleType]) -> bool:
+        """Whether one kernel could run all layers, which it may still decline."""
+        return hasattr(kernels[0], "stack_forward") and all(module is kernels[0] for module in kernels)
+
+    def _overlap(self, T: int, B: int) -> Any:
+        """How the layers would overlap in a call like this, or None."""
+        if self.training or self.num_layers == 1 or len(self._directions) > 1:
+            return None
+        kernels = self._kernels(T, B, False)
+        if not self._can_overlap(kernels):
+            return None
+        return kernels[0].overlap_of(self._layer_weights, T, B)
 
     def _backpropagate(
         self,
