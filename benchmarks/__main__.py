@@ -11,6 +11,7 @@ COMMANDS = {
     "memory": "peak memory of one call, in a process of its own",
     "checkpointing": "memory and time of training with segments of the sequence recomputed",
     "where_time_goes": "matrix products, gates and the rest, and what could be won at most",
+    "overlap": "stacked layers at the same time against one after the other",
     "streaming": "one time step at a time",
     "training_loop": "a small model trained end to end, optimiser included",
     "torch_adapter": "the PyTorch modules against the layers they wrap and torch.nn",

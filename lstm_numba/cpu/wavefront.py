@@ -84,8 +84,12 @@ def overlap_of(weights: list[LayerWeights], T: int, B: int) -> Overlap | None:
     largest = max(2 * (layer[0].W_ih.size + layer[0].W_hh.size) for layer in weights)
     if not _FEWEST_FLOPS <= largest <= _MOST_FLOPS:
         return None
-    # Short chunks fill the wave sooner, and every chunk costs a meeting; whole tiles of rows for the input product.
-    return Overlap(threads, MAX_ROWS * max(2, round(T / 16 / MAX_ROWS)))
+    return Overlap(threads, chunk_for(T))
+
+
+def chunk_for(T: int) -> int:
+    """Steps of a chunk: short ones fill the wave sooner, but each costs a meeting. Whole tiles of rows."""
+    return MAX_ROWS * max(2, round(T / 16 / MAX_ROWS))
 
 
 def stack_forward(
@@ -111,18 +115,26 @@ def stack_forward(
     states : list of tuple
         Final states.
     """
-    T, B = x.shape[:2]
-    layers, dtype = len(weights), x.dtype
-    overlap = overlap_of(weights, T, B)
-    if overlap is None:
-        return None
-    chunk, threads = overlap.chunk, reserve_threads(overlap.threads)
+    overlap = overlap_of(weights, *x.shape[:2])
+    return None if overlap is None else run_overlapped(cell, x, states, weights, overlap)
+
+
+def run_overlapped(
+    cell: str,
+    x: np.ndarray,
+    states: list[tuple[np.ndarray, ...]],
+    weights: list[LayerWeights],
+    overlap: Overlap,
+) -> tuple[np.ndarray, list[tuple[np.ndarray, ...]]] | None:
+    """Run all layers as ``overlap`` says; None if the threads are busy with another call. See :func:`stack_forward`."""
+    T, layers, chunk = len(x), len(weights), overlap.chunk
+    threads = reserve_threads(overlap.threads)
     if threads == 1:
         release_threads(threads)
         return None
     jobs: list[Job] = []
     try:
-        jobs = [take_job(cell, layer, dtype) for layer in weights]
+        jobs = [take_job(cell, layer, x.dtype) for layer in weights]
         finals = [tuple(part.copy() for part in state) for state in states]
         table = np.empty((layers, 6), np.int64)
         y, kept = _describe(table, jobs, x, finals, chunk)
@@ -131,7 +143,7 @@ def stack_forward(
         plan[p.T], plan[_CHUNK], plan[_LAYERS] = T, chunk, layers
         plan[p.PHASES] = -(-T // chunk) + layers - 1
         plan[p.SYNC], plan[_TABLE] = sync.ctypes.data, table.ctypes.data
-        launch(_WAVE.address(DTYPE_NAMES[dtype]), plan, threads)
+        launch(_WAVE.address(DTYPE_NAMES[x.dtype]), plan, threads)
         del kept
     finally:
         release_threads(threads)
