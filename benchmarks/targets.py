@@ -182,9 +182,9 @@ def _fixed_costs(cases: pd.DataFrame) -> str:
 
 def _profile_of(mode: str, profile: dict | None, against: str) -> str:
     """What the rest is made of, on one thread."""
-    if profile is None:
+    rows = [row for row in profile["rows"] if row["mode"] == mode] if profile is not None else []
+    if not rows:
         return ""
-    rows = [row for row in profile["rows"] if row["mode"] == mode]
     products, gates, rest = (
         _per_cent(float(np.mean([row[f"share_{part}"] for row in rows]))) for part in ("products", "gates", "rest")
     )
@@ -244,19 +244,21 @@ def ratio_outcomes(recurrent: dict, profile: dict | None) -> list[Outcome]:
         chosen = table[target.rows(table)]
         cases = chosen.dropna(subset=[f"ratio {target.against}"])
         name = f"{target.name}, against {_OTHERS[target.against]}"
-        wanted = {"mean": f"at least {target.mean}", "worst": f"at least {target.worst}"}
+        wanted = {"geometric mean": f"at least {target.mean}", "worst shape": f"at least {target.worst}"}
         if cases.empty:
-            found += [Outcome(f"{name}: {what}", wanted[what], "-", None) for what in ("mean", "worst")]
+            found += [Outcome(f"{name}: {what}", value, "-", None) for what, value in wanted.items()]
             continue
         ratios = cases[f"ratio {target.against}"]
         mean, worst = geometric_mean(list(ratios)), float(ratios.min())
         hit = mean >= target.mean
         why = "" if hit else _why_mean(target, cases, profile)
-        found.append(Outcome(f"{name}: geometric mean", wanted["mean"], f"{mean:.2f}, {len(cases)} shapes", hit, why))
+        found.append(
+            Outcome(f"{name}: geometric mean", wanted["geometric mean"], f"{mean:.2f}, {len(cases)} shapes", hit, why)
+        )
         below = cases[ratios < target.worst]
         why = _why_worst(target, below, table) if len(below) else ""
         reached = f"{worst:.2f}, {shape(cases.loc[ratios.idxmin()])}; {len(below)} below"
-        found.append(Outcome(f"{name}: worst shape", wanted["worst"], reached, below.empty, why))
+        found.append(Outcome(f"{name}: worst shape", wanted["worst shape"], reached, below.empty, why))
     return found
 
 

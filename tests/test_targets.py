@@ -96,7 +96,7 @@ def test_fixed_cost_is_where_the_line_meets_no_steps():
     assert targets.fixed_cost(table, "LSTM", "inference", 32, (1,)) is None
 
 
-# -- outcomes ------------------------------------------------------------------------------------------------------------
+# -- outcomes ------------------------------------------------------------------------------------------------------
 
 
 def test_a_hit_needs_no_reason_and_a_miss_has_one():
