@@ -172,8 +172,14 @@ def test_streaming_and_cold_start():
 def test_failures_are_misses():
     row = stored(CASE, 1, 1) | {"torch_state_changed": {"threads": [2, 1]}, "failures": {OURS: "wrong"}}
     assert [one.hit for one in targets.state_outcomes(recurrent(row))] == [False, False]
-    stress = {"failures": ["2 threads: off"], "trials": 3, "minutes": 10.0}
-    assert targets.stress_outcomes(stress)[0].why == "- 2 threads: off"
+    stress = {"failures": ["2 threads: off"], "trials": 3, "minutes": 10.0, "memory_growth": 2**25}
+    wrong, grown = targets.stress_outcomes(stress)
+    assert wrong.why == "- 2 threads: off"
+    assert grown.hit is False
+    assert "in a heap for each thread" in grown.why
+    assert "something is kept" in targets.stress_outcomes(stress | {"own_pages": True})[1].why
+    assert targets.stress_outcomes(stress | {"memory_growth": 2**20})[1].hit
+    assert targets.stress_outcomes(stress | {"memory_growth": None})[1].hit is None
     rows = [{"mode": "training", "memory": {OURS: 3, TORCH: 2}}, {"mode": "inference", "memory": {OURS: 9, TORCH: 1}}]
     heavy = targets.memory_outcomes({"rows": rows})[0]
     assert heavy.hit is False
