@@ -390,7 +390,8 @@ def stress_outcomes(result: dict) -> list[Outcome]:
             "Large arrays had pages of their own in this run, so what was freed left the process: something is kept."
             if result.get("own_pages")
             else "In this run the C library kept freed arrays in a heap for each thread, where random sizes leave "
-            "holes. A run in which large arrays have pages of their own (`own_pages` in the file) tells that from a leak."
+            "holes. A run in which large arrays have pages of their own (`own_pages` in the file) tells that from a "
+            "leak."
         )
     return [*found, Outcome(name, wanted, f"{growth / 2**20:.1f} MiB", hit, why)]
 
