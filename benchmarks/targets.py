@@ -481,6 +481,7 @@ The time of a case is split into what the machine itself asks for and the rest:
 
 *The limit* is the first three together. The ratio *without the rest* compares the other library's time with that limit:
 a kernel that computes the same numbers one after another could do no better on this machine.
+{doc}`../notebooks/5_1_measure_first` explains and measures the two roofs behind it.
 """
 
 
