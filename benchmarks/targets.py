@@ -295,8 +295,8 @@ def _why_below_peak(mode: str, below: pd.DataFrame, profile: dict | None) -> str
     head = ["case, two threads", "of the peak", "products", "gates", "rest"]
     text = (
         "The last three columns are the profile of the same B and H on one thread (`where_time_goes.json`): the shares "
-        "of products at the speed of our tile, of gates, and of moving, packing, allocating and the call. Only the first "
-        "of them counts as work. With two threads come their meetings at every step, if they share the units."
+        "of products at the speed of our tile, of gates, and of moving, packing, allocating and the call. Only the "
+        "first of them counts as work. With two threads come their meetings at every step, if they share the units."
     )
     return f"{text}\n\n{markdown_table(head, rows)}"
 
