@@ -76,8 +76,9 @@ format: $(STAMP) ## let ruff fix and format the code, and strip the notebooks
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
-bench: $(STAMP) ## time the kernels and write benchmarks/results/
+bench: $(STAMP) ## time the kernels; writes benchmarks/results/, the README's table and book/targets.md
 	$(PY) -m benchmarks
+	$(PY) -m benchmarks report --update
 
 test-gpu: $(STAMP) ## test the kernels on this machine's NVIDIA GPU; fails without one
 	LSTM_NUMBA_GPU=required $(PY) -m pytest tests/gpu/on_device
