@@ -42,7 +42,7 @@ $(STAMP): requirements.txt pyproject.toml
 
 book: $(STAMP) ## execute every notebook and build the book; warnings are errors
 	rm -rf _build/html/_modules # Sphinx would keep source pages that are newer than their module, with an old frame
-	$(BIN)/jupyter-book build --all -W -n --keep-going .
+	LSTM_NUMBA_BOOK=1 $(BIN)/jupyter-book build --all -W -n --keep-going .
 	@echo "The book is in $(BOOK)"
 
 test: test-package notebooks ## run the whole test suite, and every notebook

@@ -56,7 +56,7 @@ def core_runs(case: Case) -> dict[str, Run]:
         return np.empty((B, N, T, D), np.float32).transpose(2, 0, 1, 3)
 
     def ours() -> list[np.ndarray]:
-        o, lse = attention.attention_forward(q, k, v, scale, causal=True, out=fresh())
+        o, lse = attention.attention_forward(q, k, v, scale, causal=True, out=fresh(), keep=training)
         if not training:
             return [o]
         out = fresh(), fresh(), fresh()

@@ -11,6 +11,8 @@ add to the same number: results do not depend on them. Shapes as in :mod:`lstm_n
 """
 
 import math
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import carray, njit, types
@@ -18,13 +20,21 @@ from numba.extending import intrinsic
 
 from lstm_numba import elementary
 from lstm_numba.cpu import plan as p
-from lstm_numba.cpu.launch import Kernel, available_threads, launch, release_threads, reserve_threads
+from lstm_numba.cpu.launch import (
+    DTYPE_NAMES,
+    Kernel,
+    available_threads,
+    launch,
+    release_threads,
+    reserve_threads,
+)
 from lstm_numba.cpu.product import pack_rows, pack_turned
 from lstm_numba.cpu.simd import (
     MAX_ROWS,
     VECTORS,
     address_of,
     call_tile,
+    copy_row,
     get,
     hide_lanes,
     lanes_of,
@@ -35,6 +45,7 @@ from lstm_numba.cpu.simd import (
     scale_vector,
     slope_vector,
     step,
+    sum_of,
 )
 from lstm_numba.cpu.simd import lanes as lanes_for
 from lstm_numba.cpu.teams import SYNC_STRIDE
@@ -48,15 +59,17 @@ _CAUSAL = p.LENGTH + 2
 _CHUNKS = p.LENGTH + 3  # pieces of the queries that threads share if there are few sequences and heads
 _SCALE = p.LENGTH + 4  # address of the scale and of 1 / (1 - dropout)
 _BLOCKED, _PADDING = p.LENGTH + 5, p.LENGTH + 9  # address, then strides of b, n and t; address (B, S)
-_LSE = p.LENGTH + 10  # (B, N, T)
+_LSE = p.LENGTH + 10  # (B, N, T); forward 0 if nobody will need it
 _PANEL = p.LENGTH + 11  # vectors of a panel of keys
 _ADDED = p.LENGTH + 12  # address, then strides of b, n and t: numbers added to the scores
 _DROPPED = p.LENGTH + 16  # weights whose random number is below this are dropped; 0: none
 _SEED = p.LENGTH + 17  # of the random numbers
-_ARRAYS = p.LENGTH + 18  # an address, then the strides of t, b and n, for each of the eight arrays
+_DADDED = p.LENGTH + 18  # (B, N, T, S) gradient of what is added to the scores, 0 if nobody will need it
+_ARRAYS = p.LENGTH + 19  # an address, then the strides of t, b and n, for each of the eight arrays
 _Q, _K, _V, _O, _DO, _DQ, _DK, _DV = range(_ARRAYS, _ARRAYS + 32, 4)
 _LENGTH = _ARRAYS + 32
 
+_SCORE_COST = 150  # operations per score beside the products: only decides when a second thread is woken
 _BLOCK_Q = 8 * MAX_ROWS  # queries of a block
 _BLOCK_S = 128  # keys of a block, or one panel of keys if that is more
 
@@ -136,14 +149,14 @@ def _multiply(plan, C, c_row, S, s_row, A, a_row, a_step, B, first, K, rows, col
             done += vectors
 
 
-@njit(**_SUMS)
-def _exponentials(row, count, shift):
-    """Replace the row by exp(row - shift) and return its sum."""
-    total = type(row[0])(0)
-    for n in range(count):
-        row[n] = elementary.exp(row[n] - shift)
-        total += row[n]
-    return total
+@njit(**_UNIT)
+def _exponentials(row, width, shift):
+    """Replace a row of whole vectors by exp(row - shift)."""
+    lanes = lanes_of(row)
+    for s in range(0, width, lanes):
+        # Never fewer than the lanes; but a loop that LLVM knows to be short is unrolled, not made into vectors.
+        for n in range(s, min(s + lanes, width)):
+            put(row, n, elementary.exp(get(row, n) - shift))
 
 
 @njit(**_SUMS)
@@ -273,8 +286,9 @@ def _forward(plan, like, d, phase, part, member):
     total = step(scores, MAX_ROWS * stride)
     queries = step(total, _BLOCK_Q * padded)
     states = step(queries, _BLOCK_Q * D)
-    largest, denominator = carray(states, _BLOCK_Q), carray(step(states, _BLOCK_Q), _BLOCK_Q)
-    factors = carray(step(states, 2 * _BLOCK_Q), stride)
+    largest, before = carray(states, _BLOCK_Q), carray(step(states, _BLOCK_Q), _BLOCK_Q)
+    denominator = carray(step(states, 2 * _BLOCK_Q), _BLOCK_Q)
+    factors = carray(step(states, 3 * _BLOCK_Q), stride)
     _clear(zeros, max(VECTORS * lanes, padded))
 
     for unit in range(part, B * N * chunks, members):
@@ -284,7 +298,7 @@ def _forward(plan, like, d, phase, part, member):
         k, k_row = _place(plan, like, _K, b, n)
         v, v_row = _place(plan, like, _V, b, n)
         o, o_row = _place(plan, like, _O, b, n)
-        lse = carray(step(pointer_at(get(plan, _LSE), like), pair * T), T)
+        lse = step(pointer_at(get(plan, _LSE), like), pair * T)
         _pack_keys(k_columns, k, k_row, S, D, W, spare)
         _pack_values(v_rows, v, v_row, S, S, D)
         for first_query in range(unit % chunks * _BLOCK_Q, T, chunks * _BLOCK_Q):
@@ -302,29 +316,32 @@ def _forward(plan, like, d, phase, part, member):
                     count = min(stride, end - first)
                     width = (count + lanes - 1) // lanes * lanes
                     _score_block(plan, scores, step(queries, strip * D), k_columns, zeros, first, count, rows, D)
+                    # Row after row in each loop, not all of a row's steps in a row: the steps of one row have to wait
+                    # for each other, those of different rows do not.
                     for r in range(rows):
-                        at = strip + r
-                        t = first_query + at
-                        scores_r = step(scores, r * stride)
-                        row = carray(scores_r, width)
-                        _mask_row(plan, scores_r, t, first, count, width, b, n)
-                        here = largest_of(scores_r, width // lanes)
-                        here = here if here > largest[at] else largest[at]
-                        shift = zero if here == nothing else here
-                        added = _exponentials(row, width, shift)
-                        if first == 0:
+                        at, scores_r = strip + r, step(scores, r * stride)
+                        _mask_row(plan, scores_r, first_query + at, first, count, width, b, n)
+                        here, before[at] = largest_of(scores_r, width // lanes), largest[at]
+                        largest[at] = here if here > before[at] else before[at]
+                    for r in range(rows):
+                        shift = largest[strip + r]
+                        _exponentials(step(scores, r * stride), width, zero if shift == nothing else shift)
+                    for r in range(rows):
+                        at, scores_r = strip + r, step(scores, r * stride)
+                        added = sum_of(scores_r, width // lanes)
+                        if first == 0 or before[at] == nothing:
                             denominator[at] = added
                         else:
-                            shrink = elementary.exp(largest[at] - shift)
+                            shrink = elementary.exp(before[at] - largest[at])
                             denominator[at] = denominator[at] * shrink + added
                             if shrink != 1:
                                 o_r = carray(step(total, at * padded), padded)
                                 for j in range(padded):
                                     o_r[j] *= shrink
-                        largest[at] = here
                         if get(plan, _DROPPED):
                             # The denominator is that of all weights; what is multiplied with the values is dropped.
-                            _draw_factors(plan, like, factors, pair * T + t, first, width)
+                            _draw_factors(plan, like, factors, pair * T + first_query + at, first, width)
+                            row = carray(scores_r, width)
                             for s in range(width):
                                 row[s] *= factors[s]
                     o_rows = step(total, strip * padded)
@@ -333,7 +350,8 @@ def _forward(plan, like, d, phase, part, member):
                               columns, S)  # fmt: skip
             for r in range(block):
                 empty = denominator[r] == 0
-                lse[first_query + r] = nothing if empty else largest[r] + math.log(denominator[r])
+                if get(plan, _LSE):
+                    put(lse, first_query + r, nothing if empty else largest[r] + math.log(denominator[r]))
                 factor = zero if empty else one / denominator[r]
                 _copy_scaled(step(o, (first_query + r) * o_row), 0, step(total, r * padded), 0, 1, D, factor)
 
@@ -406,17 +424,18 @@ def _backward(plan, like, d, phase, part, member):
                     _mask_row(plan, row_at, t, first, count, width, b, n)
                     # A query that saw nothing has -inf everywhere: any finite number serves, exp gives 0.
                     shift = lse[t] if lse[t] != nothing else one
+                    _exponentials(row_at, width, shift)
                     if get(plan, _DROPPED):
                         _draw_factors(plan, like, factors, pair * T + t, first, width)
                         for s in range(width):
-                            row[s] = elementary.exp(row[s] - shift)
                             slope[s] = row[s] * (factors[s] * slope[s] - delta[r])
                             row[s] *= factors[s]
                     else:
-                        for s in range(width):
-                            row[s] = elementary.exp(row[s] - shift)
                         for s in range(0, width, lanes):
                             slope_vector(step(slope_at, s), step(row_at, s), delta[r])
+                    if get(plan, _DADDED):
+                        dadded = pointer_at(get(plan, _DADDED), like)
+                        copy_row(step(dadded, (pair * T + t) * S + first), slope_at, count)
                 at = first * padded
                 C = step(dv_total, at)
                 _multiply(plan, C, padded, C, padded, weights, 1, stride, do_rows, 0, rows, count, columns, _BLOCK_Q)
@@ -459,18 +478,19 @@ def _step(o, q, keys, values, length, scale, weights):
 
 
 @kernel()
-def _bind_sizes(plan, S, D, causal, threads, chunks, panel, scale, keep, lse, scratch, sync):
+def _bind_sizes(plan, T, B, N, S, D, causal, threads, chunks, panel, scale, keep, lse, dadded, scratch, sync):
     """Scratch holds what every member needs, and then the scale and the factor of the weights that dropout leaves."""
     last = scratch.size - 2
     scratch[last], scratch[last + 1] = scale, 1 / keep
-    plan[p.B], plan[_N], plan[p.T] = lse.shape
+    plan[p.T], plan[p.B], plan[_N] = T, B, N
     plan[_S], plan[p.I], plan[_CAUSAL] = S, D, causal
     plan[p.D], plan[p.TEAMS], plan[p.MEMBERS], plan[p.PHASES] = 1, 1, threads, 1
     plan[_CHUNKS], plan[_PANEL] = chunks, panel
     start = address_of(pointer(scratch))
     plan[p.SCRATCH], plan[p.SCRATCH_SIZE] = start, last // threads
-    plan[_SCALE], plan[_LSE] = start + last * scratch.itemsize, address_of(pointer(lse))
-    plan[p.SYNC] = address_of(pointer(sync))
+    plan[_SCALE], plan[p.SYNC] = start + last * scratch.itemsize, address_of(pointer(sync))
+    plan[_LSE] = address_of(pointer(lse)) if lse.size else 0
+    plan[_DADDED] = address_of(pointer(dadded)) if dadded.size else 0
 
 
 @kernel()
@@ -484,33 +504,50 @@ def _bind_array(plan, entry, array):
 
 # -- called by the layers ----------------------------------------------------------------------------------------
 
-_plans: dict[tuple[str, str], np.ndarray] = {}  # by kernel and dtype: nothing but the addresses of the tiles
+_plans: dict[tuple[Kernel, np.dtype], np.ndarray] = {}  # nothing but the addresses of the tiles
+_nothing = {dtype: np.empty(0, dtype) for dtype in DTYPE_NAMES}
 
 
 def _new_plan(run, dtype):
-    key = run.function.__name__, dtype
+    key = run, dtype
     if key not in _plans:
         plan = np.zeros(_LENGTH, np.int64)
-        run.write_tiles(plan, dtype)
+        run.write_tiles(plan, DTYPE_NAMES[dtype])
         _plans[key] = plan
     return _plans[key].copy()
 
 
-def _launch(run, arrays, lse, scale, masks, pieces, scratch_size):
+def _launch(run, arrays, sizes, lse, scale, masks, pieces, scratch_size, dadded=None):
     """Describe one call in a plan and run it. ``arrays`` are by their entries, each (T or S, B, N, D)."""
     blocked, padding, causal, added, dropout, seed = masks
     T, B, N, D = arrays[_Q].shape
-    S, dtype = len(arrays[_K]), lse.dtype
-    wanted = available_threads() if 4 * T * S * B * N * D >= SERIAL_FLOPS else 1
-    threads = reserve_threads(min(wanted, B * N * pieces))
+    S, dtype = len(arrays[_K]), arrays[_Q].dtype
+    cost = T * S * B * N * (4 * D + _SCORE_COST)
+    threads = reserve_threads(min(available_threads(), B * N * pieces) if cost >= SERIAL_FLOPS else 1)
     try:
-        plan = _new_plan(run, dtype.name)
+        plan, nothing = _new_plan(run, dtype), _nothing[dtype]
         scratch_size = -(-scratch_size // 16) * 16  # every thread's begins at a cache line
         scratch = scratch_of(threads * scratch_size + 2, dtype)
         sync = np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
         chunks = min(pieces, -(-threads // (B * N)))
-        panel = _panel(S, causal, dtype)
-        _bind_sizes(plan, S, D, int(causal), threads, chunks, panel, scale, 1 - dropout, lse, scratch, sync)
+        outputs = nothing if lse is None else lse, nothing if dadded is None else dadded
+        _bind_sizes(
+            plan,
+            T,
+            B,
+            N,
+            S,
+            D,
+            int(causal),
+            threads,
+            chunks,
+            sizes.panel,
+            scale,
+            1.0 - dropout,
+            *outputs,
+            scratch,
+            sync,
+        )
         for entry, array in arrays.items():
             _bind_array(plan, entry, array)
         if padding is not None:
@@ -527,7 +564,7 @@ def _launch(run, arrays, lse, scale, masks, pieces, scratch_size):
                 masks = (*masks, kept)  # lives as long as the call
         if dropout:
             plan[_DROPPED], plan[_SEED] = dropout_limit(dropout), seed
-        launch(run.address(dtype.name), plan, threads)
+        launch(run.address(DTYPE_NAMES[dtype]), plan, threads)
     finally:
         release_threads(threads)
 
@@ -537,45 +574,73 @@ def dropout_limit(dropout):
     return max(1, min(2**32 - 1, round(dropout * 2**32)))
 
 
-def _panel(S, causal, dtype):
-    """Vectors of a panel of keys: as many as the tile takes, or fewer if there are not so many keys to be seen."""
+class _Sizes(NamedTuple):
+    """Numbers of scratch, and the panel of keys, that follow from S keys of D columns."""
+
+    panel: int  # vectors: as many as the tile takes, or fewer if there are not so many keys to be seen
+    block: int  # keys
+    packed: int  # the keys in whole vectors
+    padded: int  # D in whole vectors
+    own: int  # zeros and spare room
+
+
+@lru_cache(maxsize=1024)
+def _sizes(S, D, causal, itemsize):
+    lanes = lanes_for(itemsize)
     most = min(2, VECTORS) if causal and S <= _BLOCK_S else VECTORS
-    return min(most, -(-S // lanes_for(dtype.itemsize)))
-
-
-def _sizes(S, D, causal, dtype):
-    """Numbers that every pass needs: S keys of D columns, keys of a block, D in whole vectors, zeros and spare room."""
-    lanes = lanes_for(dtype.itemsize)
-    W = _panel(S, causal, dtype) * lanes
-    padded = -(-D // lanes) * lanes
-    return -(-S // lanes) * lanes * D, max(W, _BLOCK_S // W * W), padded, 2 * lanes**2 + max(VECTORS * lanes, padded)
+    panel = min(most, -(-S // lanes))
+    W, padded = panel * lanes, -(-D // lanes) * lanes
+    own = 2 * lanes**2 + max(VECTORS * lanes, padded)
+    return _Sizes(panel, max(W, _BLOCK_S // W * W), -(-S // lanes) * lanes * D, padded, own)
 
 
 def attention_forward(
-    q, k, v, scale, blocked=None, padding=None, causal=False, added=None, dropout=0.0, seed=0, out=None
+    q, k, v, scale, blocked=None, padding=None, causal=False, added=None, dropout=0.0, seed=0, out=None, keep=True
 ):
     """See :func:`lstm_numba.reference.attention.attention_forward`; arrays may be strided but for their last axis."""
     T, B, N, D = q.shape
-    packed, block, padded, own = _sizes(len(k), D, causal, q.dtype)
-    o, lse = np.empty((T, B, N, D), q.dtype) if out is None else out, np.empty((B, N, T), q.dtype)
-    scratch = own + packed + len(k) * padded + (MAX_ROWS + 1) * block + _BLOCK_Q * (padded + D + 2)
+    S = len(k)
+    sizes = _sizes(S, D, bool(causal), q.itemsize)
+    o = np.empty((T, B, N, D), q.dtype) if out is None else out
+    lse = np.empty((B, N, T), q.dtype) if keep else None
+    scratch = sizes.own + sizes.packed + S * sizes.padded + (MAX_ROWS + 1) * sizes.block
+    scratch += _BLOCK_Q * (sizes.padded + D + 3)
     arrays = {_Q: q, _K: k, _V: v, _O: o}
     masks = (blocked, padding, causal, added, dropout, seed)
-    _launch(_FORWARD, arrays, lse, scale, masks, -(-T // _BLOCK_Q), scratch)
+    _launch(_FORWARD, arrays, sizes, lse, scale, masks, -(-T // _BLOCK_Q), scratch)
     return o, lse
 
 
 def attention_backward(
-    do, q, k, v, o, lse, scale, blocked=None, padding=None, causal=False, added=None, dropout=0.0, seed=0, out=None
+    do,
+    q,
+    k,
+    v,
+    o,
+    lse,
+    scale,
+    blocked=None,
+    padding=None,
+    causal=False,
+    added=None,
+    dropout=0.0,
+    seed=0,
+    out=None,
+    need_added=False,
 ):
     """See :func:`lstm_numba.reference.attention.attention_backward`; writes into ``out = dq, dk, dv`` if given."""
-    D = q.shape[3]
-    packed, block, padded, own = _sizes(len(k), D, causal, q.dtype)
+    T, B, N, D = q.shape
+    S = len(k)
+    sizes = _sizes(S, D, bool(causal), q.itemsize)
     dq, dk, dv = out if out is not None else (np.empty(array.shape, q.dtype) for array in (q, k, v))
-    scratch = own + 2 * packed + 3 * len(k) * padded + _BLOCK_Q * (2 * block + 2 * D + 3 * padded + 1) + block
+    scratch = sizes.own + 2 * sizes.packed + 3 * S * sizes.padded + sizes.block
+    scratch += _BLOCK_Q * (2 * sizes.block + 2 * D + 3 * sizes.padded + 1)
     arrays = {_Q: q, _K: k, _V: v, _O: o, _DO: do, _DQ: dq, _DK: dk, _DV: dv}
-    _launch(_BACKWARD, arrays, lse, scale, (blocked, padding, causal, added, dropout, seed), 1, scratch)
-    return dq, dk, dv
+    # What a causal mask hides is never visited: its gradient is the zero that it starts from.
+    dadded = np.zeros((B, N, T, S), q.dtype) if need_added else None
+    masks = (blocked, padding, causal, added, dropout, seed)
+    _launch(_BACKWARD, arrays, sizes, lse, scale, masks, 1, scratch, dadded)
+    return (dq, dk, dv, dadded) if need_added else (dq, dk, dv)
 
 
 def attention_step(q, keys, values, length, scale):

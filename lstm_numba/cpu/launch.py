@@ -69,6 +69,9 @@ def _kernel_arguments(number: types.Type) -> tuple[types.Type, ...]:
     return (types.CPointer(size), types.CPointer(number), size, size, size, size)
 
 
+#: Names of the dtypes that kernels are compiled for. ``dtype.name`` takes NumPy microseconds to put together.
+DTYPE_NAMES = {np.dtype(name): name for name in ("float32", "float64")}
+
 TILES = {n: CompiledFunction(tile, _tile_arguments) for n, tile in enumerate((tile_1, tile_2, tile_3, tile_4), 1)}
 
 

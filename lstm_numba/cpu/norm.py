@@ -11,7 +11,14 @@ from numba import carray, njit
 
 from lstm_numba import elementary
 from lstm_numba.cpu import plan as p
-from lstm_numba.cpu.launch import Kernel, available_threads, launch, release_threads, reserve_threads
+from lstm_numba.cpu.launch import (
+    DTYPE_NAMES,
+    Kernel,
+    available_threads,
+    launch,
+    release_threads,
+    reserve_threads,
+)
 from lstm_numba.cpu.simd import address_of, get, pointer, pointer_at, step
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
@@ -20,13 +27,13 @@ from lstm_numba.jit import kernel
 # Entries of the plan beyond those that every kernel shares: sizes, then addresses of arrays.
 _ROWS, _E, _CENTRE = p.LENGTH, p.LENGTH + 1, p.LENGTH + 2
 _EPS = p.LENGTH + 3  # address of one number
-_X, _Y, _NORMAL, _RSTD, _WEIGHT, _BIAS = range(p.LENGTH + 4, p.LENGTH + 10)  # BIAS: 0 without
+_X, _Y, _NORMAL, _RSTD, _WEIGHT, _BIAS = range(p.LENGTH + 4, p.LENGTH + 10)  # 0 without NORMAL, BIAS
 _DY, _DX, _PARTS, _DWEIGHT, _DBIAS = range(p.LENGTH + 10, p.LENGTH + 15)  # PARTS (blocks, 2, E)
 _LENGTH = p.LENGTH + 15
 
 _BLOCK = 64  # rows that one thread works on at a time
 _CHUNK = 1024  # numbers, where there are no rows
-_COST = 20  # operations per number: only decides when a second thread is woken
+_COST = {"norm": 50, "gelu": 70}  # operations per number: only decides when a second thread is woken
 
 # Sums over the features run in several lanes; that reorders them, so they are not the same bits as a plain loop's.
 _SUMS = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}}
@@ -39,7 +46,7 @@ def _row(plan, like, which, r, E):
 
 
 @njit(**_SUMS)
-def _norm_row(x, weight, bias, has_bias, eps, centre, y, normal, E):
+def _norm_row(x, weight, bias, has_bias, eps, centre, y, normal, keep, E):
     """One row forward; returns what it was multiplied by."""
     zero, count = type(eps)(0), type(eps)(E)
     mean = zero
@@ -51,14 +58,15 @@ def _norm_row(x, weight, bias, has_bias, eps, centre, y, normal, E):
     for k in range(E):
         square += (x[k] - mean) * (x[k] - mean)
     scale = type(eps)(1) / type(eps)(math.sqrt(square / count + eps))
-    for k in range(E):
-        normal[k] = (x[k] - mean) * scale
+    if keep:
+        for k in range(E):
+            normal[k] = (x[k] - mean) * scale
     if has_bias:
         for k in range(E):
-            y[k] = weight[k] * normal[k] + bias[k]
+            y[k] = weight[k] * ((x[k] - mean) * scale) + bias[k]
     else:
         for k in range(E):
-            y[k] = weight[k] * normal[k]
+            y[k] = weight[k] * ((x[k] - mean) * scale)
     return scale
 
 
@@ -86,10 +94,12 @@ def _forward(plan, like, d, phase, part, member):
     eps = get(pointer_at(get(plan, _EPS), like), 0)
     rstd = pointer_at(get(plan, _RSTD), like)
     weight, bias = _row(plan, like, _WEIGHT, 0, E), _row(plan, like, _BIAS, 0, E)
-    has_bias, centre = get(plan, _BIAS) != 0, get(plan, _CENTRE) != 0
+    has_bias, centre, keep = get(plan, _BIAS) != 0, get(plan, _CENTRE) != 0, get(plan, _NORMAL) != 0
     for r in range(rows * part // members, rows * (part + 1) // members):
         x, y, normal = _row(plan, like, _X, r, E), _row(plan, like, _Y, r, E), _row(plan, like, _NORMAL, r, E)
-        carray(rstd, rows)[r] = _norm_row(x, weight, bias, has_bias, eps, centre, y, normal, E)
+        scale = _norm_row(x, weight, bias, has_bias, eps, centre, y, normal, keep, E)
+        if keep:
+            carray(rstd, rows)[r] = scale
 
 
 def _backward(plan, like, d, phase, part, member):
@@ -128,53 +138,76 @@ _FORWARD, _BACKWARD = Kernel(_forward, set()), Kernel(_backward, set())
 
 
 @kernel()
-def _bind(plan, entry, array):
-    plan[entry] = address_of(pointer(array))
+def _bind(plan, rows, E, threads, phases, sync):
+    plan[p.D], plan[p.TEAMS], plan[p.MEMBERS], plan[p.PHASES] = 1, 1, threads, phases
+    plan[_ROWS], plan[_E], plan[p.SYNC] = rows, E, address_of(pointer(sync))
 
 
-def _launch(run, rows, E, phases, arrays, centre=False):
-    """Run a kernel over rows of E numbers; ``arrays`` by their entries, all in C order."""
-    dtype = arrays[_DY if _DY in arrays else _X].dtype
-    threads = reserve_threads(available_threads() if _COST * rows * E >= SERIAL_FLOPS else 1)
+@kernel()
+def _bind_forward(plan, x, y, normal, rstd, weight, bias, eps, centre):
+    plan[_X], plan[_Y], plan[_CENTRE] = address_of(pointer(x)), address_of(pointer(y)), centre
+    plan[_NORMAL], plan[_RSTD] = address_of(pointer(normal)) if normal.size else 0, address_of(pointer(rstd))
+    plan[_WEIGHT] = address_of(pointer(weight))
+    plan[_BIAS] = address_of(pointer(bias)) if bias.size else 0
+    plan[_EPS] = address_of(pointer(eps))
+
+
+@kernel()
+def _bind_backward(plan, dy, normal, rstd, weight, dx, parts, sums, centre):
+    plan[_DY], plan[_DX], plan[_CENTRE] = address_of(pointer(dy)), address_of(pointer(dx)), centre
+    plan[_NORMAL], plan[_RSTD] = address_of(pointer(normal)), address_of(pointer(rstd))
+    plan[_WEIGHT], plan[_PARTS] = address_of(pointer(weight)), address_of(pointer(parts))
+    plan[_DWEIGHT], plan[_DBIAS] = address_of(pointer(sums[0])), address_of(pointer(sums[1]))
+
+
+@kernel()
+def _bind_pointwise(plan, x, y, dy):
+    """Forward from x to y; backward from x and dy to y, which is dx."""
+    plan[_X], plan[_Y], plan[_DX] = address_of(pointer(x)), address_of(pointer(y)), address_of(pointer(y))
+    plan[_DY] = address_of(pointer(dy))
+
+
+def _launch(run, dtype, rows, E, phases, cost, bind, *arguments):
+    """Run a kernel over rows of E numbers; ``bind`` writes the addresses of its arguments into the plan."""
+    threads = reserve_threads(available_threads() if cost * rows * E >= SERIAL_FLOPS else 1)
     try:
-        plan = np.zeros(_LENGTH, np.int64)
-        plan[p.D], plan[p.TEAMS], plan[p.MEMBERS], plan[p.PHASES] = 1, 1, threads, phases
-        plan[_ROWS], plan[_E], plan[_CENTRE] = rows, E, centre
-        sync = np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
-        _bind(plan, p.SYNC, sync)
-        for entry, array in arrays.items():
-            _bind(plan, entry, array.reshape(-1))
-        launch(run.address(dtype.name), plan, threads)
+        plan, sync = np.zeros(_LENGTH, np.int64), np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
+        _bind(plan, rows, E, threads, phases, sync)
+        bind(plan, *arguments)
+        launch(run.address(DTYPE_NAMES[dtype]), plan, threads)
     finally:
         release_threads(threads)
 
 
-def _run_forward(x, weight, bias, eps, centre):
+_nothing = {dtype: np.empty(0, dtype) for dtype in DTYPE_NAMES}
+
+
+def _run_forward(x, weight, bias, eps, centre, keep):
     x = np.ascontiguousarray(x)
-    E = x.shape[-1]
+    E, dtype = x.shape[-1], x.dtype
     rows = x.size // E
-    y, normal, rstd = np.empty_like(x), np.empty_like(x), np.empty(rows, x.dtype)
-    arrays = {_X: x, _Y: y, _NORMAL: normal, _RSTD: rstd, _WEIGHT: weight, _EPS: np.array([eps], x.dtype)}
-    if bias is not None:
-        arrays[_BIAS] = bias
-    _launch(_FORWARD, rows, E, 1, arrays, centre)
-    return y, (normal, rstd)
+    nothing = _nothing[dtype]
+    y = np.empty(x.shape, dtype)
+    normal, rstd = (np.empty(x.shape, dtype), np.empty(rows, dtype)) if keep else (nothing, nothing)
+    flat = x.reshape(-1), y.reshape(-1), normal.reshape(-1), rstd, weight, nothing if bias is None else bias
+    _launch(_FORWARD, dtype, rows, E, 1, _COST["norm"], _bind_forward, *flat, np.array([eps], dtype), centre)
+    return y, (normal, rstd) if keep else None
 
 
 def _run_backward(dy, cache, weight, centre):
     dy = np.ascontiguousarray(dy)
-    E = dy.shape[-1]
+    E, dtype = dy.shape[-1], dy.dtype
     rows = dy.size // E
-    dx, dweight, dbias = np.empty_like(dy), np.empty_like(weight), np.empty_like(weight)
-    arrays = {_DY: dy, _NORMAL: cache[0], _RSTD: cache[1], _WEIGHT: weight, _DX: dx, _DWEIGHT: dweight, _DBIAS: dbias}
-    arrays[_PARTS] = np.empty((-(-rows // _BLOCK), 2, E), dy.dtype)
-    _launch(_BACKWARD, rows, E, 2, arrays, centre)
-    return dx, dweight, dbias
+    normal, rstd = cache
+    dx, sums, parts = np.empty(dy.shape, dtype), np.empty((2, E), dtype), np.empty((-(-rows // _BLOCK), 2, E), dtype)
+    arrays = dy.reshape(-1), normal.reshape(-1), rstd, weight, dx.reshape(-1), parts.reshape(-1), sums
+    _launch(_BACKWARD, dtype, rows, E, 2, _COST["norm"], _bind_backward, *arrays, centre)
+    return dx, sums[0], sums[1]
 
 
-def layer_norm_forward(x, weight, bias, eps):
+def layer_norm_forward(x, weight, bias, eps, keep=True):
     """See :func:`lstm_numba.reference.norm.layer_norm_forward`."""
-    return _run_forward(x, weight, bias, eps, True)
+    return _run_forward(x, weight, bias, eps, True, keep)
 
 
 def layer_norm_backward(dy, cache, weight):
@@ -182,9 +215,9 @@ def layer_norm_backward(dy, cache, weight):
     return _run_backward(dy, cache, weight, True)
 
 
-def rms_norm_forward(x, weight, eps):
+def rms_norm_forward(x, weight, eps, keep=True):
     """See :func:`lstm_numba.reference.norm.rms_norm_forward`."""
-    return _run_forward(x, weight, None, eps, False)
+    return _run_forward(x, weight, None, eps, False, keep)
 
 
 def rms_norm_backward(dy, cache, weight):
@@ -254,17 +287,22 @@ _GELU = {"float32": Kernel(_gelu_32, set()), "float64": Kernel(_gelu_64, set())}
 _GELU_GRAD = {"float32": Kernel(_gelu_grad_32, set()), "float64": Kernel(_gelu_grad_64, set())}
 
 
+def _run_pointwise(kernels, x, y, dy):
+    run, flat = kernels[DTYPE_NAMES[x.dtype]], (x.reshape(-1), y.reshape(-1), dy.reshape(-1))
+    _launch(run, x.dtype, x.size, 1, 1, _COST["gelu"], _bind_pointwise, *flat)
+
+
 def gelu_forward(x):
     """See :func:`lstm_numba.reference.norm.gelu_forward`."""
     x = np.ascontiguousarray(x)
-    y = np.empty_like(x)
-    _launch(_GELU[x.dtype.name], x.size, 1, 1, {_X: x, _Y: y})
+    y = np.empty(x.shape, x.dtype)
+    _run_pointwise(_GELU, x, y, y)
     return y, x
 
 
 def gelu_backward(dy, cache):
     """See :func:`lstm_numba.reference.norm.gelu_backward`."""
     dy = np.ascontiguousarray(dy)
-    dx = np.empty_like(dy)
-    _launch(_GELU_GRAD[dy.dtype.name], dy.size, 1, 1, {_X: cache, _DX: dx, _DY: dy})
+    dx = np.empty(dy.shape, dy.dtype)
+    _run_pointwise(_GELU_GRAD, cache, dx, dy)
     return dx

@@ -4,15 +4,24 @@ NumPy's product comes with threads of its own. When a layer alternates between t
 cores that the other one still spins on, for milliseconds at a time. Here the products, attention and the norms share
 one group of threads.
 
-The right factor is packed into panels first; then every thread computes some rows, or some panels, of the result.
-Every number is summed in an order that the length of the sum alone decides: results do not depend on the threads.
+The right factor is packed into panels first; then every thread computes some rows, or some panels, of the result. If
+the right factor is by far the larger one, as the weights of a layer are for a few rows of x, the transpose of the
+result is computed instead, so that the left factor is the one that is packed. Every number is summed in an order that
+the length of the sum alone decides: results depend neither on the threads nor on the way.
 """
 
 import numpy as np
 from numba import njit
 
 from lstm_numba.cpu import plan as p
-from lstm_numba.cpu.launch import Kernel, available_threads, launch, release_threads, reserve_threads
+from lstm_numba.cpu.launch import (
+    DTYPE_NAMES,
+    Kernel,
+    available_threads,
+    launch,
+    release_threads,
+    reserve_threads,
+)
 from lstm_numba.cpu.simd import (
     MAX_ROWS,
     VECTORS,
@@ -47,7 +56,8 @@ _ADD = p.LENGTH + 12  # 1: they start from what C holds
 _PANELS = p.LENGTH + 13  # packed B
 _BY_PANELS = p.LENGTH + 14  # 1: threads share the panels, 0: the rows
 _SUMS = p.LENGTH + 15  # (M,) to which the sums of the rows of A are added, 0 without
-_LENGTH = p.LENGTH + 16
+_FLIPPED = p.LENGTH + 16  # 1: A and B are the factors of the transpose of C, which is (M, N), and C is (N, M)
+_LENGTH = p.LENGTH + 17
 
 _BLOCK_K = 256  # terms of a sum that one pass over the panels adds
 _BLOCK_STRIPS = 16  # strips of MAX_ROWS rows that share a panel while it is in the cache
@@ -113,6 +123,49 @@ def _add_sums(plan, like, first, last):
             put(sums, m, get(sums, m) + get(row, m))
 
 
+@njit(**_UNIT)
+def _multiply_flipped(plan, like, scratch, part):
+    """One member's rows of ``start + A @ B``, computed in groups that are transposed into C; ``start`` is a column."""
+    M, N, K, members = get(plan, _M), get(plan, _N), get(plan, _K), get(plan, p.MEMBERS)
+    U = lanes_of(like)
+    W = VECTORS * U
+    C, c_row = pointer_at(get(plan, _C), like), get(plan, _C_ROW)
+    A, a_row, a_step = pointer_at(get(plan, _A), like), get(plan, _A_ROW), get(plan, _A_STEP)
+    packed, bias = pointer_at(get(plan, _PANELS), like), pointer_at(get(plan, _BIAS), like)
+    blocks = (M + U - 1) // U
+    last = min(M, blocks * (part + 1) // members * U)
+    for first in range(blocks * part // members * U, last, MAX_ROWS * U):
+        group = min(MAX_ROWS * U, last - first)
+        for panel in range(0, N, W):
+            columns = min(W, N - panel)
+            vectors = (columns + U - 1) // U
+            b = step(packed, panel * K)
+            for m in range(group):
+                row = step(scratch, m * W)
+                if get(plan, _BIAS):
+                    start = get(bias, first + m)
+                    for n in range(vectors * U):
+                        put(row, n, start)
+                else:
+                    for n in range(0, vectors * U, U):
+                        clear_vector(step(row, n))
+            for k in range(0, K, _BLOCK_K):
+                for m in range(0, group, MAX_ROWS):
+                    c = step(scratch, m * W)
+                    call_tile(get(plan, p.TILES + vectors), min(MAX_ROWS, group - m), c, W, c, W,
+                              step(A, (first + m) * a_row + k * a_step), a_row, a_step,
+                              step(b, k * vectors * U), min(_BLOCK_K, K - k), 1, 0)  # fmt: skip
+            for m in range(0, group, U):
+                for n in range(0, columns, U):
+                    source, target = step(scratch, m * W + n), step(C, (panel + n) * c_row + first + m)
+                    if group - m >= U and columns - n >= U:
+                        transpose(target, c_row, source, W)
+                    else:
+                        for r in range(min(U, group - m)):
+                            for v in range(min(U, columns - n)):
+                                put(target, v * c_row + r, get(source, r * W + v))
+
+
 def _product(plan, like, d, phase, part, member):
     """``C = start + A @ B``: one member's panels of B (phase 0), then its part of C (phase 1)."""
     M, N, K, members = get(plan, _M), get(plan, _N), get(plan, _K), get(plan, p.MEMBERS)
@@ -135,6 +188,9 @@ def _product(plan, like, d, phase, part, member):
             _add_sums(plan, like, M * part // members, M * (part + 1) // members)
         return
 
+    if get(plan, _FLIPPED):
+        _multiply_flipped(plan, like, scratch, part)
+        return
     C, c_row = pointer_at(get(plan, _C), like), get(plan, _C_ROW)
     A, a_row, a_step = pointer_at(get(plan, _A), like), get(plan, _A_ROW), get(plan, _A_STEP)
     bias = pointer_at(get(plan, _BIAS), like)
@@ -182,42 +238,53 @@ _PRODUCT = Kernel(_product, set(range(1, VECTORS + 1)))
 
 @njit(**_UNIT)
 def _scratch_size(U):
-    """Numbers of a member's own: for a transpose, or for zeros and a tile at the right edge."""
-    return max(2 * U * U, VECTORS * U * (MAX_ROWS + 1))
+    """Numbers of a member's own: for a transpose, for zeros and a tile at the right edge, or for a group of rows."""
+    W = VECTORS * U
+    return max(2 * U * U, W * (MAX_ROWS + 1), W * MAX_ROWS * U)
 
 
 @kernel()
-def _bind(plan, threads, scratch, C, A, a_turned, B, b_turned, K, add):
+def _bind(plan, threads, scratch, sync, C, A, a_turned, B, b_turned, K, flipped, bias, add, sums):
     """Describe a call in a plan whose tiles are written; scratch holds the packed panels, then every member's share."""
     M, N = C.shape
     U = lanes_of(pointer(C))
     start = address_of(pointer(scratch))
-    size = scratch.itemsize
     plan[p.TEAMS], plan[p.D], plan[p.MEMBERS], plan[p.PHASES] = 1, 1, threads, 2
-    plan[_PANELS] = start
-    plan[p.SCRATCH] = start + (N + U - 1) // U * U * K * size
+    plan[p.SYNC] = address_of(pointer(sync))
     plan[p.SCRATCH_SIZE] = _scratch_size(U)
-    plan[_M], plan[_N], plan[_K] = M, N, K
     plan[_C], plan[_C_ROW], plan[_ADD] = address_of(pointer(C)), N, add
-    plan[_A], plan[_A_ROW], plan[_A_STEP] = address_of(pointer(A)), 1 if a_turned else K, M if a_turned else 1
-    plan[_B], plan[_B_ROW], plan[_TURNED] = address_of(pointer(B)), B.shape[1], b_turned
+    plan[_BIAS] = address_of(pointer(bias)) if bias.size else 0
+    plan[_SUMS] = address_of(pointer(sums)) if sums.size else 0
+    a, b = address_of(pointer(A)), address_of(pointer(B))
+    if flipped:  # C^T = B^T A^T
+        rows, columns = N, M
+        plan[_A], plan[_A_ROW], plan[_A_STEP] = b, K if b_turned else 1, 1 if b_turned else N
+        plan[_B], plan[_B_ROW], plan[_TURNED] = a, M if a_turned else K, 0 if a_turned else 1
+    else:
+        rows, columns = M, N
+        plan[_A], plan[_A_ROW], plan[_A_STEP] = a, 1 if a_turned else K, M if a_turned else 1
+        plan[_B], plan[_B_ROW], plan[_TURNED] = b, K if b_turned else N, b_turned
+    plan[_M], plan[_N], plan[_K], plan[_FLIPPED] = rows, columns, K, flipped
+    plan[_PANELS] = start
+    plan[p.SCRATCH] = start + (columns + U - 1) // U * U * K * scratch.itemsize
     plan[_BY_PANELS] = 1 if 4 * MAX_ROWS * threads > M else 0
 
 
-@kernel()
-def _bind_vector(plan, entry, vector):
-    plan[entry] = address_of(pointer(vector))
-
-
-_plans: dict[str, np.ndarray] = {}  # by dtype: nothing but the addresses of the tiles
+_plans: dict[np.dtype, np.ndarray] = {}  # nothing but the addresses of the tiles
+_nothing = {dtype: np.empty(0, dtype) for dtype in DTYPE_NAMES}
 
 
 def _new_plan(dtype):
     if dtype not in _plans:
         plan = np.zeros(_LENGTH, np.int64)
-        _PRODUCT.write_tiles(plan, dtype)
+        _PRODUCT.write_tiles(plan, DTYPE_NAMES[dtype])
         _plans[dtype] = plan
     return _plans[dtype].copy()
+
+
+def _pays_to_flip(M, N, K):
+    """Whether packing the left factor and transposing the result moves fewer numbers than packing the right one."""
+    return M * (N + K) < N * K
 
 
 def _run(C, A, a_turned, B, b_turned, *, bias=None, add=0, sums=None):
@@ -226,16 +293,13 @@ def _run(C, A, a_turned, B, b_turned, *, bias=None, add=0, sums=None):
     threads = reserve_threads(available_threads() if 2 * M * N * K >= SERIAL_FLOPS else 1)
     try:
         U = lanes_for(dtype.itemsize)
-        plan = _new_plan(dtype.name)
-        scratch = scratch_of(-(-N // U) * U * K + threads * _scratch_size(U), dtype)
-        _bind(plan, threads, scratch, C, A, a_turned, B, b_turned, K, add)
-        if bias is not None:
-            _bind_vector(plan, _BIAS, bias)
-        if sums is not None:
-            _bind_vector(plan, _SUMS, sums)
+        flipped = int(not add and sums is None and _pays_to_flip(M, N, K))
+        scratch = scratch_of(-(-(M if flipped else N) // U) * U * K + threads * _scratch_size(U), dtype)
         sync = np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
-        _bind_vector(plan, p.SYNC, sync)
-        launch(_PRODUCT.address(dtype.name), plan, threads)
+        plan, nothing = _new_plan(dtype), _nothing[dtype]
+        bias, sums = nothing if bias is None else bias, nothing if sums is None else sums
+        _bind(plan, threads, scratch, sync, C, A, a_turned, B, b_turned, K, flipped, bias, add, sums)
+        launch(_PRODUCT.address(DTYPE_NAMES[dtype]), plan, threads)
     finally:
         release_threads(threads)
 

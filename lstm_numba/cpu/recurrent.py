@@ -18,10 +18,9 @@ from lstm_numba.cpu.cell_blocks import FORMS
 from lstm_numba.cpu.launch import available_threads, launch, release_threads, reserve_threads
 from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, lanes
 from lstm_numba.cpu.teams import SYNC_STRIDE
+from lstm_numba.cpu.threads import SERIAL_FLOPS
 from lstm_numba.cpu.workspace import Workspace
 
-# Waking a second thread costs microseconds; below this many operations one thread is as fast.
-SERIAL_FLOPS = 1.5e6
 _CHUNK_NUMBERS = 128 * 1024  # of z computed ahead of the scan, per member
 
 

@@ -315,6 +315,34 @@ def copy_row(target, source, count):
             _copy_part(step(target, n), step(source, n), count - n)
 
 
+def _fold(builder, v, p, vectors, combine):
+    """Combine the numbers of whole vectors, at least one: lane by lane first, then the lanes."""
+    before = builder.block
+    start = v.load(p)
+    head, end = builder.append_basic_block("fold"), builder.append_basic_block("fold_end")
+    builder.cbranch(builder.icmp_signed(">", vectors, _INDEX(1)), head, end)
+    builder.position_at_end(head)
+    n, so_far = builder.phi(_INDEX), builder.phi(v.type)
+    n.add_incoming(_INDEX(1), before)
+    so_far.add_incoming(start, before)
+    new = combine(so_far, v.load(p, builder.mul(n, _INDEX(v.count))))
+    following = builder.add(n, _INDEX(1))
+    n.add_incoming(following, head)
+    so_far.add_incoming(new, head)
+    builder.cbranch(builder.icmp_signed("<", following, vectors), head, end)
+    builder.position_at_end(end)
+    result = builder.phi(v.type)
+    result.add_incoming(start, before)
+    result.add_incoming(new, head)
+    size = v.count // 2
+    while size:  # halves with each other, until one lane is left
+        turned = [(lane + size) % v.count for lane in range(v.count)]
+        pattern = ir.Constant(ir.VectorType(ir.IntType(32), v.count), turned)
+        result = combine(result, builder.shuffle_vector(result, ir.Constant(v.type, ir.Undefined), pattern))
+        size //= 2
+    return builder.extract_element(result, ir.IntType(32)(0))
+
+
 @intrinsic
 def largest_of(typing_context, p, vectors):
     """The largest of the numbers in that many whole vectors; a NaN is passed over unless it comes first in its lane."""
@@ -322,34 +350,18 @@ def largest_of(typing_context, p, vectors):
     def codegen(context, builder, signature, arguments):
         v = _Vectors(builder, signature.args[0].dtype)
         p, vectors = arguments
+        return _fold(builder, v, p, vectors, lambda a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
 
-        def larger(a, b):
-            return builder.select(builder.fcmp_ordered(">", b, a), b, a)
+    return p.dtype(p, types.int64), codegen
 
-        before = builder.block
-        start = v.load(p)
-        head, end = builder.append_basic_block("largest"), builder.append_basic_block("largest_end")
-        builder.cbranch(builder.icmp_signed(">", vectors, _INDEX(1)), head, end)
-        builder.position_at_end(head)
-        n, most = builder.phi(_INDEX), builder.phi(v.type)
-        n.add_incoming(_INDEX(1), before)
-        most.add_incoming(start, before)
-        new = larger(most, v.load(p, builder.mul(n, _INDEX(v.count))))
-        following = builder.add(n, _INDEX(1))
-        n.add_incoming(following, head)
-        most.add_incoming(new, head)
-        builder.cbranch(builder.icmp_signed("<", following, vectors), head, end)
-        builder.position_at_end(end)
-        result = builder.phi(v.type)
-        result.add_incoming(start, before)
-        result.add_incoming(new, head)
-        size = v.count // 2
-        while size:  # halves against each other, until one lane is left
-            turned = [(lane + size) % v.count for lane in range(v.count)]
-            pattern = ir.Constant(ir.VectorType(ir.IntType(32), v.count), turned)
-            result = larger(result, builder.shuffle_vector(result, ir.Constant(v.type, ir.Undefined), pattern))
-            size //= 2
-        return builder.extract_element(result, ir.IntType(32)(0))
+
+@intrinsic
+def sum_of(typing_context, p, vectors):
+    """The sum of the numbers in that many whole vectors."""
+
+    def codegen(context, builder, signature, arguments):
+        p, vectors = arguments
+        return _fold(builder, _Vectors(builder, signature.args[0].dtype), p, vectors, builder.fadd)
 
     return p.dtype(p, types.int64), codegen
 

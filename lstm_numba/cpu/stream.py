@@ -23,7 +23,7 @@ from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.denormals import flush_denormals, restore_denormals
 from lstm_numba.cpu.launch import run_alone
 from lstm_numba.cpu.recurrent import ALONE, Job
-from lstm_numba.cpu.simd import address_of, pointer, step
+from lstm_numba.cpu.simd import address_of, get, pointer, put, step
 from lstm_numba.jit import kernel
 
 
@@ -51,18 +51,25 @@ def stream_step(handle, x):
     ndarray
         Shape (B, P): the output, in memory that the next step writes again.
     """
-    before = flush_denormals()
-    plans = pointer(handle.plans)
-    handle.plans[0, p.X] = address_of(pointer(x))
-    for layer in range(len(handle.addresses)):
-        run_alone(handle.addresses[layer], step(plans, layer * p.LENGTH))
-    restore_denormals(before)
+    _run_layers(pointer(handle.addresses), pointer(handle.plans), len(handle.addresses), x)
     return handle.y
 
 
+@njit(error_model="numpy")
+def _run_layers(addresses, plans, layers, x):
+    before = flush_denormals()
+    put(plans, p.X, address_of(pointer(x)))
+    for layer in range(layers):
+        run_alone(get(addresses, layer), step(plans, layer * p.LENGTH))
+    restore_denormals(before)
+
+
 @kernel()
-def _step(addresses, plans, y, x):
-    stream_step(StreamHandle(addresses, plans, y), x)
+def _step(program, x):
+    """``program``: number of layers, their addresses, their plans. Every array that is passed costs time."""
+    layers = program[0]
+    addresses = step(pointer(program), 1)
+    _run_layers(addresses, step(addresses, layers), layers, x)
 
 
 class CpuStream:
@@ -72,7 +79,11 @@ class CpuStream:
         dtype = weights[0][0].W_ih.dtype
         self._weights = weights  # jobs know the addresses of the arrays, and do not keep them alive
         self._jobs = [Job(cell, layer, dtype) for layer in weights]
-        self._plans = np.zeros((len(weights), p.LENGTH), np.int64)
+        layers = len(weights)
+        self._program = np.zeros(1 + layers + layers * p.LENGTH, np.int64)
+        self._program[0] = layers
+        self._addresses = self._program[1 : 1 + layers]
+        self._plans = self._program[1 + layers :].reshape(layers, p.LENGTH)
         self.state = [
             tuple(np.zeros((1, batch_size, width), dtype) for width in ((job.P, job.H) if cell == "lstm" else (job.P,)))
             for job in self._jobs
@@ -80,7 +91,6 @@ class CpuStream:
         self._slots = [np.zeros((3, batch_size, job.P), dtype) for job in self._jobs]
         self.batch_size = batch_size
         self.y = self.state[-1][0][0]
-        self._addresses = np.zeros(len(weights), np.int64)
         self.bind()
         self.handle = StreamHandle(self._addresses, self._plans, self.y)
 
@@ -109,5 +119,5 @@ class CpuStream:
 
     def advance(self, x: np.ndarray) -> np.ndarray:
         """One step; ``x`` is (B, I), contiguous, of the layer's dtype."""
-        _step(self._addresses, self._plans, self.y, x)
+        _step(self._program, x)
         return self.y

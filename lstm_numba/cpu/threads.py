@@ -59,7 +59,7 @@ def get_num_threads() -> int:
 
 # Waking a second thread costs microseconds on a quiet machine and far more on a busy one, where the first thread
 # then waits for it. Below this many operations (some tens of microseconds of work) one thread is as fast.
-SERIAL_FLOPS = 4e6
+SERIAL_FLOPS = 1.5e6
 
 
 @contextmanager

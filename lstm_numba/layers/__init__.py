@@ -4,6 +4,7 @@ from lstm_numba.layers.attention import AdditiveAttention, MultiheadAttention
 from lstm_numba.layers.container import LastStep, Sequential
 from lstm_numba.layers.decoding import ModelStream
 from lstm_numba.layers.dense import Dense
+from lstm_numba.layers.dropout import Dropout
 from lstm_numba.layers.embedding import Embedding, SinusoidalPositions
 from lstm_numba.layers.layer import Layer
 from lstm_numba.layers.lstm_variants import LSTMVariant
@@ -22,6 +23,7 @@ __all__ = [
     "SLSTM",
     "AdditiveAttention",
     "Dense",
+    "Dropout",
     "Embedding",
     "LSTMVariant",
     "LastStep",

@@ -30,22 +30,28 @@ def check_attention_backend(backend: str) -> str:
 
 
 def read_padding(
-    key_padding_mask: np.ndarray | None, lengths: Any, S: int, B: int, name: str = "key_padding_mask"
+    key_padding_mask: np.ndarray | None,
+    lengths: Any,
+    S: int,
+    B: int,
+    name: str = "key_padding_mask",
+    dtype: np.dtype | None = None,
 ) -> np.ndarray | None:
-    """Return what hides keys, (B, S) of bool, from either way to say it."""
+    """Return what hides keys, (B, S) of bool, from either way to say it; or of ``dtype``, added to the scores."""
     if lengths is not None:
         if key_padding_mask is not None:
             raise ValueError(f"lengths: expected either lengths or {name}, got both")
         return np.arange(S) >= check_lengths("lengths", lengths, S, B)[:, None]
     if key_padding_mask is None:
         return None
-    return check_shape(name, _as_bool(name, key_padding_mask), {"B": B, "S": S})
+    return check_shape(name, _as_mask(name, key_padding_mask, dtype), {"B": B, "S": S})
 
 
-def _as_bool(name: str, value: Any) -> np.ndarray:
+def _as_mask(name: str, value: Any, dtype: np.dtype | None) -> np.ndarray:
     array = np.asarray(value)
-    if array.dtype != np.bool_:
-        raise TypeError(f"{name}: expected dtype bool, True where attention is not allowed, got {array.dtype}")
+    if array.dtype != np.bool_ and (dtype is None or array.dtype != dtype):
+        numbers = "" if dtype is None else f", or {dtype}, added to the scores"
+        raise TypeError(f"{name}: expected dtype bool, True where attention is not allowed{numbers}, got {array.dtype}")
     return array
 
 
@@ -57,6 +63,18 @@ class _Saved(NamedTuple):
     o: np.ndarray  # (T, B, N, D)
     lse: np.ndarray
     masks: tuple  # as the kernels take them
+    added: dict[str, tuple[int, ...]]  # shapes, as they were given, of the masks that were added to the scores
+
+
+def _mask_gradients(dadded: np.ndarray, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Sum the gradient (B, N, T, S) over what shared a number of a mask."""
+    sums = {}
+    for name, shape in shapes.items():
+        if name == "key_padding_mask":
+            sums[name] = dadded.sum(axis=(1, 2))
+        else:
+            sums[name] = dadded.sum(axis=(0, 1)) if len(shape) == 2 else dadded.reshape(shape)
+    return sums
 
 
 class MultiheadAttention(Layer):
@@ -186,10 +204,10 @@ class MultiheadAttention(Layer):
             Shape (S, B, kdim) and (S, B, vdim). Without them the query is all three: self-attention. ``value`` is
             the key by default.
         key_padding_mask
-            (B, S) of bool: True at keys that nobody may see.
+            (B, S) of bool: True at keys that nobody may see. Or of the layer's dtype, as below.
         attn_mask
             (T, S), or (B * N, T, S), of bool: True where query t may not see key s. Or of the layer's dtype: numbers
-            that are added to the scores, :math:`-\infty` included. They are data: no gradient is computed for them.
+            that are added to the scores, :math:`-\infty` included; :meth:`backward` gives their gradient if asked.
         lengths
             B integers instead of ``key_padding_mask``: keys from ``lengths[b]`` on are hidden.
         is_causal
@@ -224,9 +242,14 @@ class MultiheadAttention(Layer):
             found = self._time_major(array).shape[:2]
             if found != (S, B):
                 raise ValueError(f"{name}: expected S={S} steps of B={B} sequences, got {found} (time-major)")
-        padding = read_padding(key_padding_mask, lengths, S, B)
+        padding = read_padding(key_padding_mask, lengths, S, B, dtype=self.dtype)
         causal = self.causal if is_causal is None else check_flag("is_causal", is_causal)
         blocked, added = self._read_mask(attn_mask, T, S, B)
+        shapes = {} if added is None or attn_mask is None else {"attn_mask": np.asarray(attn_mask).shape}
+        if padding is not None and padding.dtype != np.bool_:
+            shapes["key_padding_mask"] = padding.shape
+            more, padding = padding[:, None, None, :], None
+            added = more if added is None else added + more
         dropout = self.dropout if self.training else 0.0
         masks = (blocked, padding, causal, added, dropout, int(self._rng.integers(2**63)) if dropout else 0)
         heads = self._project(inputs, self.batch_first)
@@ -240,7 +263,7 @@ class MultiheadAttention(Layer):
         # Whatever the layout of the sequences: what the kernels write lies in memory as the output will.
         rows = np.empty(inputs[0].shape, self.dtype)
         o = self._time_major(rows.reshape(*rows.shape[:2], self.num_heads, -1))
-        _, lse = self._kernels().attention_forward(q, k, v, self._scale, *masks, out=o)
+        _, lse = self._kernels().attention_forward(q, k, v, self._scale, *masks, out=o, keep=self.training)
         if self.training:
             own = [
                 array.copy() if not self._owns_input and np.may_share_memory(array, original) else array
@@ -249,37 +272,54 @@ class MultiheadAttention(Layer):
             if len(inputs) == 3:
                 own.append(own[1] if inputs[2] is inputs[1] else inputs[2].copy())
             kept = tuple(mask.copy() if isinstance(mask, np.ndarray) else mask for mask in masks)
-            self._saved = _Saved(tuple(own), heads, o, lse, kept)
+            self._saved = _Saved(tuple(own), heads, o, lse, kept, shapes)
         y = self._project_out(rows)
         if not need_weights:
             return y
         reference = import_module(_MODULES["reference"])
         return y, reference.attention_weights(q, k, self._scale, *masks[:4])[0]
 
-    def backward(self, dy: np.ndarray) -> Any:
+    def backward(self, dy: np.ndarray, *, need_mask_grads: bool = False) -> Any:
         """Add to :attr:`grads` and return the gradients of the inputs of the last training-mode call.
 
         Parameters
         ----------
         dy
             Gradient of the loss with respect to the output, same shape.
+        need_mask_grads
+            Return the gradients of the masks that were added to the scores too: of a learnt bias of positions, for
+            example. It takes B * N * T * S numbers of memory, which nothing else here does.
 
         Returns
         -------
         ndarray or tuple
             ``dquery`` for self-attention, else ``(dquery, dkey, dvalue)``. A key that was the value too gets its two
-            parts apart: add them.
+            parts apart: add them. With ``need_mask_grads`` a pair of that and a dictionary, which has
+            ``"attn_mask"`` and ``"key_padding_mask"``, shaped as they were given, if they held numbers.
 
         Raises
         ------
         RuntimeError
             Without a training-mode call before it.
+        ValueError
+            If the gradient of a mask is wanted and none was added to the scores.
+
+        Examples
+        --------
+        >>> import numpy as np, lstm_numba as ln
+        >>> attention = ln.MultiheadAttention(8, 2, seed=0)
+        >>> x, bias = np.ones((5, 3, 8), np.float32), np.zeros((5, 5), np.float32)
+        >>> dx, masks = attention.backward(attention(x, attn_mask=bias), need_mask_grads=True)
+        >>> dx.shape, masks["attn_mask"].shape
+        ((5, 3, 8), (5, 5))
         """
         if self._saved is None:
             raise RuntimeError(
                 "backward: expected a call of the layer in training mode before it (each call serves one backward)"
             )
-        inputs, (q, k, v), o, lse, masks = self._saved
+        inputs, (q, k, v), o, lse, masks, shapes = self._saved
+        if need_mask_grads and not shapes:
+            raise ValueError("need_mask_grads: expected False, since no mask was added to the scores, got True")
         T, B, N, D = q.shape
         E = self.embed_dim
         dy = as_real_array("dy", dy, self.dtype)
@@ -302,7 +342,9 @@ class MultiheadAttention(Layer):
         )
         views = [self._time_major(part) for part in parts]
         out = tuple(views[0][:, :, n] for n in range(3)) if alone else tuple(views)
-        dq, dk, _ = self._kernels().attention_backward(do, q, k, v, o, lse, self._scale, *masks, out=out)
+        dq, dk, _, *dadded = self._kernels().attention_backward(
+            do, q, k, v, o, lse, self._scale, *masks, out=out, need_added=need_mask_grads
+        )
         if self.rotary:
             cos, sin = rotary_tables(0, T, D, self.dtype)
             rotate(dq, cos, -sin)
@@ -318,7 +360,13 @@ class MultiheadAttention(Layer):
             dbias = self._grads["in_proj_bias"][first : first + len(weight)] if self.bias else None
             dx = linear_backward(part.reshape(-1, len(weight)), x.reshape(-1, x.shape[2]), weight, grad, dbias)
             results.append(dx.reshape(x.shape))
-        return results[0] if alone else tuple(results)
+        gradients = results[0] if alone else tuple(results)
+        return (gradients, _mask_gradients(dadded[0], shapes)) if need_mask_grads else gradients
+
+    @property
+    def has_added_masks(self) -> bool:
+        """Whether the last training-mode call had masks that were added to the scores."""
+        return self._saved is not None and bool(self._saved.added)
 
     def eval(self) -> Self:
         """Switch to inference mode: nothing is kept for ``backward``. Returns the layer."""

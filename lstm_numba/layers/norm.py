@@ -102,7 +102,7 @@ class LayerNorm(_Pointwise):
         """Normalise ``x``, shape (..., E)."""
         x = self._read(x)
         weight, bias = self._parameters["weight"], self._parameters.get("bias")
-        return self._keep(*self._kernels().layer_norm_forward(x, weight, bias, self.eps))
+        return self._keep(*self._kernels().layer_norm_forward(x, weight, bias, self.eps, self.training))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """Add to :attr:`grads` and return the gradient of ``x``."""
@@ -154,7 +154,8 @@ class RMSNorm(_Pointwise):
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Normalise ``x``, shape (..., E)."""
-        return self._keep(*self._kernels().rms_norm_forward(self._read(x), self._parameters["weight"], self.eps))
+        x, weight = self._read(x), self._parameters["weight"]
+        return self._keep(*self._kernels().rms_norm_forward(x, weight, self.eps, self.training))
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """Add to :attr:`grads` and return the gradient of ``x``."""

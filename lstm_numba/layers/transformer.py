@@ -7,16 +7,36 @@ import numpy as np
 from lstm_numba.layers.attention import MultiheadAttention, read_padding
 from lstm_numba.layers.composite import Composite
 from lstm_numba.layers.dense import Dense
+from lstm_numba.layers.dropout import Dropout
 from lstm_numba.layers.norm import GELU, LayerNorm, ReLU
-from lstm_numba.layers.validation import as_real_array, check_flag, check_shape, check_size
+from lstm_numba.layers.validation import as_real_array, check_flag, check_probability, check_shape, check_size
 
 
 class _Block(Composite):
-    """What the blocks share: the small network, and the checks of its arguments."""
+    """What the blocks share: the small network, dropout, and the checks of their arguments."""
 
     linear1: Dense
     linear2: Dense
     _activation: ReLU | GELU
+
+    def _make_dropouts(self, dropout: float, branches: int, rng: np.random.Generator) -> None:
+        """Dropout of the hidden units, and of what every branch adds; nothing that costs anything if it is 0."""
+        self.dropout = check_probability("dropout", dropout)
+        self._hidden_dropout, *self._branch_dropouts = (
+            Dropout(self.dropout, dtype=self.dtype, seed=rng) if self.dropout else None for _ in range(branches + 1)
+        )
+        for n, part in enumerate((self._hidden_dropout, *self._branch_dropouts)):
+            if part is not None:
+                self._add_part(f"dropout{n}", part)  # has no parameters, but a training switch
+
+    def _drop(self, branch: int, y: np.ndarray) -> np.ndarray:
+        """Dropout of what a branch, 0 for the first one, adds."""
+        dropout = self._branch_dropouts[branch]
+        return y if dropout is None else dropout(y)
+
+    def _drop_backward(self, branch: int, dy: np.ndarray) -> np.ndarray:
+        dropout = self._branch_dropouts[branch]
+        return dy if dropout is None else dropout.backward(dy)
 
     def _make_network(
         self, E: int, F: int, activation: str, bias: bool, backend: str, rng: np.random.Generator
@@ -32,10 +52,35 @@ class _Block(Composite):
             part._owns_input = True
 
     def _network(self, x: np.ndarray) -> np.ndarray:
-        return self.linear2(self._activation(self.linear1(x)))
+        """The last branch: the small network, with its dropouts."""
+        hidden = self._activation(self.linear1(x))
+        if self._hidden_dropout is not None:
+            hidden = self._hidden_dropout(hidden)
+        return self._drop(-1, self.linear2(hidden))
 
     def _network_backward(self, dy: np.ndarray) -> np.ndarray:
-        return self.linear1.backward(self._activation.backward(self.linear2.backward(dy)))
+        dhidden = self.linear2.backward(self._drop_backward(-1, dy))
+        if self._hidden_dropout is not None:
+            dhidden = self._hidden_dropout.backward(dhidden)
+        return self.linear1.backward(self._activation.backward(dhidden))
+
+
+def _attention_backward(
+    attention: MultiheadAttention, dy: np.ndarray, prefix: str, masks: dict[str, np.ndarray], need_mask_grads: bool
+) -> Any:
+    """The attention's gradients; those of masks with numbers, if there are any and they are wanted, go to ``masks``."""
+    if not need_mask_grads or not attention.has_added_masks:
+        return attention.backward(dy)
+    gradients, found = attention.backward(dy, need_mask_grads=True)
+    names = {"attn_mask": f"{prefix}_mask", "key_padding_mask": f"{prefix}_key_padding_mask"}
+    masks.update({names[name]: gradient for name, gradient in found.items()})
+    return gradients
+
+
+def _with_masks(gradients: Any, masks: dict[str, np.ndarray], need_mask_grads: bool) -> Any:
+    if need_mask_grads and not masks:
+        raise ValueError("need_mask_grads: expected False, since no mask was added to the scores, got True")
+    return (gradients, masks) if need_mask_grads else gradients
 
 
 class TransformerEncoderLayer(_Block):
@@ -56,6 +101,9 @@ class TransformerEncoderLayer(_Block):
         Heads of the attention, a divisor of ``d_model``.
     dim_feedforward
         Hidden units of the network.
+    dropout
+        Probability with which, in training mode, weights of attention, hidden units, and numbers that attention or
+        network add are set to zero. PyTorch's default is 0.1.
     activation
         ``"relu"`` or ``"gelu"``.
     layer_norm_eps
@@ -80,7 +128,7 @@ class TransformerEncoderLayer(_Block):
     Notes
     -----
     Parameters: ``self_attn.in_proj_weight``, ..., ``linear1.weight``, ``linear2.weight``, ``norm1.weight``,
-    ``norm2.weight`` and their biases. Dropout is not offered: PyTorch's block with ``dropout=0`` computes the same.
+    ``norm2.weight`` and their biases.
 
     References
     ----------
@@ -101,6 +149,7 @@ class TransformerEncoderLayer(_Block):
         nhead: int,
         dim_feedforward: int = 2048,
         *,
+        dropout: float = 0.0,
         activation: str = "relu",
         layer_norm_eps: float = 1e-5,
         norm_first: bool = True,
@@ -121,6 +170,7 @@ class TransformerEncoderLayer(_Block):
         self.self_attn = MultiheadAttention(
             E,
             nhead,
+            dropout=dropout,
             bias=bias,
             batch_first=batch_first,
             causal=causal,
@@ -130,6 +180,7 @@ class TransformerEncoderLayer(_Block):
             seed=rng,
         )
         self._make_network(E, F, activation, bias, backend, rng)
+        self._make_dropouts(dropout, 2, rng)
         self.norm1, self.norm2 = (
             LayerNorm(E, layer_norm_eps, bias=bias, dtype=self.dtype, backend=backend) for _ in range(2)
         )
@@ -166,9 +217,10 @@ class TransformerEncoderLayer(_Block):
         check_shape("src", src, dict.fromkeys(axes) | {"E": self.d_model})
 
         def attend(x: np.ndarray) -> np.ndarray:
-            return self.self_attn(
+            y = self.self_attn(
                 x, attn_mask=src_mask, key_padding_mask=src_key_padding_mask, lengths=lengths, is_causal=is_causal
             )
+            return self._drop(0, y)
 
         if self.norm_first:
             x = src + attend(self.norm1(src))
@@ -177,15 +229,28 @@ class TransformerEncoderLayer(_Block):
         x = self.norm1(src + attend(src))
         return self.norm2(x + self._network(x))
 
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        """Add to :attr:`grads` and return the gradient of ``src``."""
+    def backward(self, dy: np.ndarray, *, need_mask_grads: bool = False) -> Any:
+        """Add to :attr:`grads` and return the gradient of ``src``.
+
+        Parameters
+        ----------
+        dy
+            Gradient of the loss with respect to the output, same shape.
+        need_mask_grads
+            Return a pair of that and a dictionary of the gradients of ``src_mask`` and ``src_key_padding_mask``, as
+            far as they held numbers; see :meth:`MultiheadAttention.backward`.
+        """
         dy = as_real_array("dy", dy, self.dtype)
+        masks: dict[str, np.ndarray] = {}
         if self.norm_first:
             dx = dy + self.norm2.backward(self._network_backward(dy))
-            return dx + self.norm1.backward(self.self_attn.backward(dx))
-        dx = self.norm2.backward(dy)
-        dx = self.norm1.backward(dx + self._network_backward(dx))
-        return dx + self.self_attn.backward(dx)
+            dattended = _attention_backward(self.self_attn, self._drop_backward(0, dx), "src", masks, need_mask_grads)
+            dx = dx + self.norm1.backward(dattended)
+        else:
+            dx = self.norm2.backward(dy)
+            dx = self.norm1.backward(dx + self._network_backward(dx))
+            dx = dx + _attention_backward(self.self_attn, self._drop_backward(0, dx), "src", masks, need_mask_grads)
+        return _with_masks(dx, masks, need_mask_grads)
 
     def stream(self, batch_size: int = 1) -> "TransformerStream":
         """Return a stream that is fed one step at a time; the block must be causal.
@@ -264,6 +329,9 @@ class TransformerDecoderLayer(_Block):
         Heads of both attentions, a divisor of ``d_model``.
     dim_feedforward
         Hidden units of the network.
+    dropout
+        Probability with which, in training mode, weights of attention, hidden units, and numbers that attention or
+        network add are set to zero. PyTorch's default is 0.1.
     activation
         ``"relu"`` or ``"gelu"``.
     layer_norm_eps
@@ -288,8 +356,7 @@ class TransformerDecoderLayer(_Block):
     Notes
     -----
     Parameters: ``self_attn.in_proj_weight``, ..., ``multihead_attn.in_proj_weight``, ..., ``linear1.weight``,
-    ``linear2.weight``, ``norm1.weight``, ``norm2.weight``, ``norm3.weight`` and their biases. Dropout is not offered:
-    PyTorch's block with ``dropout=0`` computes the same.
+    ``linear2.weight``, ``norm1.weight``, ``norm2.weight``, ``norm3.weight`` and their biases.
 
     References
     ----------
@@ -312,6 +379,7 @@ class TransformerDecoderLayer(_Block):
         nhead: int,
         dim_feedforward: int = 2048,
         *,
+        dropout: float = 0.0,
         activation: str = "relu",
         layer_norm_eps: float = 1e-5,
         norm_first: bool = True,
@@ -334,6 +402,7 @@ class TransformerDecoderLayer(_Block):
             return MultiheadAttention(
                 E,
                 nhead,
+                dropout=dropout,
                 bias=bias,
                 batch_first=batch_first,
                 causal=causal,
@@ -346,6 +415,7 @@ class TransformerDecoderLayer(_Block):
         self.self_attn = attention(causal, rotary)
         self.multihead_attn = attention(False, False)
         self._make_network(E, F, activation, bias, backend, rng)
+        self._make_dropouts(dropout, 3, rng)
         self.norm1, self.norm2, self.norm3 = (
             LayerNorm(E, layer_norm_eps, bias=bias, dtype=self.dtype, backend=backend) for _ in range(3)
         )
@@ -378,7 +448,7 @@ class TransformerDecoderLayer(_Block):
         tgt_mask, memory_mask
             (T, T) and (T, S), or one per sequence and head, as ``attn_mask`` of :class:`MultiheadAttention`.
         tgt_key_padding_mask, memory_key_padding_mask
-            (B, T) and (B, S) of bool: True at steps that nobody may see.
+            (B, T) and (B, S), as ``key_padding_mask`` of :class:`MultiheadAttention`.
         lengths, memory_lengths
             B integers instead of these masks.
         tgt_is_causal
@@ -395,14 +465,15 @@ class TransformerDecoderLayer(_Block):
         expected = ({"B": B, "S": None} if self.batch_first else {"S": None, "B": B}) | {"E": self.d_model}
         memory = check_shape("memory", as_real_array("memory", memory, self.dtype), expected)
         T, S = tgt.shape[axes.index("T")], memory.shape[axes.index("T")]
-        seen = read_padding(memory_key_padding_mask, memory_lengths, S, B, "memory_key_padding_mask")
-        padding = read_padding(tgt_key_padding_mask, lengths, T, B, "tgt_key_padding_mask")
+        seen = read_padding(memory_key_padding_mask, memory_lengths, S, B, "memory_key_padding_mask", self.dtype)
+        padding = read_padding(tgt_key_padding_mask, lengths, T, B, "tgt_key_padding_mask", self.dtype)
 
         def attend(x: np.ndarray) -> np.ndarray:
-            return self.self_attn(x, attn_mask=tgt_mask, key_padding_mask=padding, is_causal=tgt_is_causal)
+            y = self.self_attn(x, attn_mask=tgt_mask, key_padding_mask=padding, is_causal=tgt_is_causal)
+            return self._drop(0, y)
 
         def look(x: np.ndarray) -> np.ndarray:
-            return self.multihead_attn(x, memory, attn_mask=memory_mask, key_padding_mask=seen)
+            return self._drop(1, self.multihead_attn(x, memory, attn_mask=memory_mask, key_padding_mask=seen))
 
         if self.norm_first:
             x = tgt + attend(self.norm1(tgt))
@@ -413,19 +484,40 @@ class TransformerDecoderLayer(_Block):
         x = self.norm2(x + look(x))
         return self.norm3(x + self._network(x))
 
-    def backward(self, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Add to :attr:`grads` and return the gradients of ``tgt`` and ``memory``."""
+    def backward(self, dy: np.ndarray, *, need_mask_grads: bool = False) -> Any:
+        """Add to :attr:`grads` and return the gradients of ``tgt`` and ``memory``.
+
+        Parameters
+        ----------
+        dy
+            Gradient of the loss with respect to the output, same shape.
+        need_mask_grads
+            Return a pair of that and a dictionary of the gradients of ``tgt_mask``, ``tgt_key_padding_mask``,
+            ``memory_mask`` and ``memory_key_padding_mask``, as far as they held numbers; see
+            :meth:`MultiheadAttention.backward`.
+        """
         dx = as_real_array("dy", dy, self.dtype)
+        masks: dict[str, np.ndarray] = {}
+
+        def look(dx: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            dy = self._drop_backward(1, dx)
+            return _attention_backward(self.multihead_attn, dy, "memory", masks, need_mask_grads)
+
+        def attend(dx: np.ndarray) -> np.ndarray:
+            return _attention_backward(self.self_attn, self._drop_backward(0, dx), "tgt", masks, need_mask_grads)
+
         if self.norm_first:
             dx = dx + self.norm3.backward(self._network_backward(dx))
-            dquery, dkey, dvalue = self.multihead_attn.backward(dx)
+            dquery, dkey, dvalue = look(dx)
             dx = dx + self.norm2.backward(dquery)
-            return dx + self.norm1.backward(self.self_attn.backward(dx)), dkey + dvalue
-        dx = self.norm3.backward(dx)
-        dx = self.norm2.backward(dx + self._network_backward(dx))
-        dquery, dkey, dvalue = self.multihead_attn.backward(dx)
-        dx = self.norm1.backward(dx + dquery)
-        return dx + self.self_attn.backward(dx), dkey + dvalue
+            dx = dx + self.norm1.backward(attend(dx))
+        else:
+            dx = self.norm3.backward(dx)
+            dx = self.norm2.backward(dx + self._network_backward(dx))
+            dquery, dkey, dvalue = look(dx)
+            dx = self.norm1.backward(dx + dquery)
+            dx = dx + attend(dx)
+        return _with_masks((dx, dkey + dvalue), masks, need_mask_grads)
 
     def stream(
         self, memory: np.ndarray, *, memory_key_padding_mask: np.ndarray | None = None, memory_lengths: Any = None
@@ -479,7 +571,10 @@ class DecoderStream:
         self._block = block
         self._keys, self._values = block.multihead_attn._project_memory(memory, memory, block.batch_first)
         S, B = self._keys.shape[:2]
-        self._padding = read_padding(memory_key_padding_mask, memory_lengths, S, B, "memory_key_padding_mask")
+        padding = read_padding(memory_key_padding_mask, memory_lengths, S, B, "memory_key_padding_mask", block.dtype)
+        self._padding, self._added = padding, None
+        if padding is not None and padding.dtype != np.bool_:
+            self._padding, self._added = None, padding[:, None, None, :]
         self._attention = block.self_attn.stream(B)
 
     @property
@@ -507,6 +602,6 @@ class DecoderStream:
         attention = self._block.multihead_attn
         (q,) = attention._heads(x[None], attention._in_projection(attention._parameters, 0), 0, False)
         o, _ = attention._kernels().attention_forward(
-            q, self._keys, self._values, attention._scale, padding=self._padding
+            q, self._keys, self._values, attention._scale, padding=self._padding, added=self._added, keep=False
         )
         return attention._project_out(o.reshape(x.shape))

@@ -73,16 +73,17 @@ def attention_forward(
     dropout=0.0,
     seed=0,  # of the dropped weights
     out=None,  # o to write into
+    keep=True,  # a backward pass will follow
 ):
-    """Return ``o (T, B, N, D)`` and the logarithms of the softmax's denominators, ``lse (B, N, T)``."""
+    """Return ``o (T, B, N, D)`` and the logarithms of the softmax's denominators, ``lse (B, N, T)``, or None."""
     weights, lse = attention_weights(q, k, scale, blocked, padding, causal, added)
     if dropout:
         weights = (weights * dropout_factors(dropout, seed, *weights.shape)).astype(weights.dtype)
     o = np.einsum("bnts,sbnd->tbnd", weights, v)
-    if out is None:
-        return o, lse
-    out[...] = o
-    return out, lse
+    if out is not None:
+        out[...] = o
+        o = out
+    return o, lse if keep else None
 
 
 def attention_backward(
@@ -100,6 +101,7 @@ def attention_backward(
     dropout=0.0,
     seed=0,
     out=None,  # dq, dk, dv to write into
+    need_added=False,  # return the gradient of what is added to the scores too, (B, N, T, S)
 ):
     """Return ``dq, dk, dv``. The specification computes the weights again from q and k, and needs no o and lse."""
     weights, _ = attention_weights(q, k, scale, blocked, padding, causal, added)
@@ -110,11 +112,12 @@ def attention_backward(
     dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))
     dq = scale * np.einsum("bnts,sbnd->tbnd", dscores, k)
     dk = scale * np.einsum("bnts,tbnd->sbnd", dscores, q)
-    if out is None:
-        return dq, dk, dv
-    for target, gradient in zip(out, (dq, dk, dv), strict=True):
-        target[...] = gradient
-    return out
+    gradients = dq, dk, dv
+    if out is not None:
+        for target, gradient in zip(out, gradients, strict=True):
+            target[...] = gradient
+        gradients = tuple(out)
+    return (*gradients, dscores) if need_added else gradients
 
 
 def attention_step(

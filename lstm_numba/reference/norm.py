@@ -5,13 +5,13 @@ import math
 import numpy as np
 
 
-def layer_norm_forward(x, weight, bias, eps):
-    """``weight * (x - mean) / sqrt(variance + eps) + bias`` over the last axis. Returns ``y`` and a cache."""
+def layer_norm_forward(x, weight, bias, eps, keep=True):
+    """``weight * (x - mean) / sqrt(variance + eps) + bias`` over the last axis. Returns ``y`` and, to keep, a cache."""
     mean = x.mean(axis=-1, keepdims=True)
     rstd = 1 / np.sqrt(((x - mean) ** 2).mean(axis=-1, keepdims=True) + eps)
     normal = (x - mean) * rstd
     y = weight * normal
-    return (y if bias is None else y + bias), (normal, rstd)
+    return (y if bias is None else y + bias), (normal, rstd) if keep else None
 
 
 def layer_norm_backward(dy, cache, weight):
@@ -25,11 +25,11 @@ def layer_norm_backward(dy, cache, weight):
     return dx, (dy * normal).sum(axis=axes), dy.sum(axis=axes)
 
 
-def rms_norm_forward(x, weight, eps):
-    """``weight * x / sqrt(mean(x^2) + eps)`` over the last axis. Returns ``y`` and a cache."""
+def rms_norm_forward(x, weight, eps, keep=True):
+    """``weight * x / sqrt(mean(x^2) + eps)`` over the last axis. Returns ``y`` and, to keep, a cache."""
     rstd = 1 / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps)
     normal = x * rstd
-    return weight * normal, (normal, rstd)
+    return weight * normal, (normal, rstd) if keep else None
 
 
 def rms_norm_backward(dy, cache, weight):

@@ -1,5 +1,6 @@
 """``glue``: numbers that prose can quote, so that no result is ever typed by hand."""
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,8 @@ def glue(name: str, value: Any, fmt: str | Callable[[Any], str] | None = None) -
     """Store a computed value under a name for the page's prose, and print it.
 
     In the book, write ``{glue:text}`` with the name in back-ticks to insert the value into a sentence. Outside
-    the book the printed line tells the reader the same.
+    the book the printed line tells the reader the same; while the book is built (``make book`` sets
+    ``LSTM_NUMBA_BOOK=1``) nothing is printed.
 
     Parameters
     ----------
@@ -45,7 +47,8 @@ def glue(name: str, value: Any, fmt: str | Callable[[Any], str] | None = None) -
     text = format_number(value, fmt)
     if not text.strip() or "\n" in text:
         raise ValueError(f"value of {name!r} must be one line of text once formatted, got {text!r}")
-    print(f"{name} = {text}")
+    if os.environ.get("LSTM_NUMBA_BOOK") != "1":
+        print(f"{name} = {text}")
     show({_PREFIX + "text/plain": repr(text)}, metadata={"scrapbook": {"name": name, "mime_prefix": _PREFIX}})
 
 

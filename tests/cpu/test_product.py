@@ -42,6 +42,19 @@ def test_equals_numpy(rng, dtype, shape):
     np.testing.assert_array_equal(dbias, before)
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (130, 110, 300)])
+@pytest.mark.usefixtures("always_compiled")
+def test_both_ways_give_the_same_bits(rng, monkeypatch, dtype, shape):
+    x, weight, bias, dy = draw(rng, *shape, dtype)
+    results = []
+    for flipped in (False, True):
+        monkeypatch.setattr(cpu, "_pays_to_flip", lambda M, N, K, flipped=flipped: flipped)
+        dx = cpu.linear_backward(dy, x, weight, np.zeros_like(weight))
+        results.append([cpu.linear_forward(x, weight, bias), cpu.linear_forward(x, weight), dx])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.usefixtures("always_compiled")
 def test_what_is_not_contiguous(rng):
     x, weight, bias, dy = draw(rng, 40, 30, 20, "float32")
@@ -54,8 +67,16 @@ def test_what_is_not_contiguous(rng):
 
 
 @pytest.mark.skipif(ln.get_num_threads() < 2, reason="needs two threads")
-@pytest.mark.parametrize("M", [30, 300])  # threads share the panels; the rows
-def test_threads_do_not_change_a_bit(rng, monkeypatch, M):
+@pytest.mark.parametrize(
+    ("M", "flipped"),
+    [
+        (30, True),
+        (30, False),  # threads share the panels
+        (300, False),  # threads share the rows
+    ],
+)
+def test_threads_do_not_change_a_bit(rng, monkeypatch, M, flipped):
+    monkeypatch.setattr(cpu, "_pays_to_flip", lambda M, N, K: flipped)
     monkeypatch.setattr(cpu, "SERIAL_FLOPS", 0)
     monkeypatch.setattr(cpu, "_SMALL", 0)
     x, weight, bias, dy = draw(rng, M, 200, 300, "float32")

@@ -73,6 +73,47 @@ def test_self_attention_equals_torch(rng, dtype, tolerance, backend, kind, bias)
         assert relative_error(ours.grads[name], parameter.grad.numpy()) < tolerance, name
 
 
+@pytest.mark.parametrize("kinds", ["shared", "per head", "padding", "shared padding", "per head padding"])
+@pytest.mark.parametrize("steps", [T, 150])  # one block of queries and keys; several
+def test_gradients_of_masks_equal_torch(rng, dtype, tolerance, backend, kinds, steps):
+    ours, theirs = pair(dtype, backend)
+    x, dy = (rng.normal(size=(steps, B, E)).astype(dtype) for _ in range(2))
+    masks = {}
+    if "padding" in kinds:
+        masks["key_padding_mask"] = rng.normal(size=(B, steps)).astype(dtype)
+        masks["key_padding_mask"][1, 3:] = -np.inf
+    if kinds != "padding":
+        shape = (steps, steps) if "shared" in kinds else (B * N, steps, steps)
+        masks["attn_mask"] = rng.normal(size=shape).astype(dtype)
+        masks["attn_mask"][..., 2:5, 1] = -np.inf
+    x_t = torch.tensor(x, requires_grad=True)
+    masks_t = {name: torch.tensor(value, requires_grad=True) for name, value in masks.items()}
+    y_t, _ = theirs(x_t, x_t, x_t, need_weights=False, **masks_t)
+    y_t.backward(torch.tensor(dy))
+    y = ours(x, **masks)
+    dx, gradients = ours.backward(dy, need_mask_grads=True)
+    assert relative_error(y, y_t.detach().numpy()) < tolerance
+    assert relative_error(dx, x_t.grad.numpy()) < tolerance
+    assert gradients.keys() == masks.keys()
+    for name, gradient in gradients.items():
+        assert gradient.shape == masks[name].shape
+        assert relative_error(gradient, masks_t[name].grad.numpy()) < tolerance, name
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_gradients_of_masks_equal_central_differences(rng, backend, causal):
+    ours, _ = pair("float64", backend)
+    query, key = rng.normal(size=(T, B, E)), rng.normal(size=(S if not causal else T, B, E))
+    hidden = rng.random((B, len(key))) < 0.3
+    hidden[:, 0] = False
+    mask, dy = rng.normal(size=(T, len(key))), rng.normal(size=(T, B, E))
+    options = {"key_padding_mask": hidden, "is_causal": causal}
+    ours(query, key, attn_mask=mask, **options)
+    (_, _, _), gradients = ours.backward(dy, need_mask_grads=True)
+    expected = central_difference(lambda m: float((dy * ours(query, key, attn_mask=m, **options)).sum()), mask)
+    assert relative_error(gradients["attn_mask"], expected) < 1e-7
+
+
 @pytest.mark.parametrize("other_sizes", [False, True])
 def test_cross_attention_equals_torch(rng, dtype, tolerance, backend, other_sizes):
     options = {"kdim": 4, "vdim": 6, "batch_first": True} if other_sizes else {"batch_first": True}
@@ -218,6 +259,12 @@ def test_additive_attention(rng):
     assert set(layer.parameters) == {"w", "query.weight", "memory.weight", "memory.bias"}
 
 
+def without_added_masks():
+    attention = ln.MultiheadAttention(4, 2)
+    attention(x32(3, 1, 4), attn_mask=np.zeros((3, 3), bool))
+    return attention
+
+
 def x32(*shape):
     return np.zeros(shape, "f4")
 
@@ -250,6 +297,12 @@ def x32(*shape):
             ValueError,
             "lengths: expected either lengths or key_padding_mask, got both",
         ),
+        (
+            lambda: ln.MultiheadAttention(4, 2)(x32(3, 1, 4), key_padding_mask=np.zeros((1, 3))),
+            TypeError,
+            "key_padding_mask: expected dtype bool, .*, or float32, added to the scores, got float64",
+        ),
+        (lambda: without_added_masks().backward(x32(3, 1, 4), need_mask_grads=True), ValueError, "need_mask_grads"),
         (lambda: ln.MultiheadAttention(4, 2).backward(x32(1, 1, 4)), RuntimeError, "backward: expected a call"),
         (lambda: ln.MultiheadAttention(4, 2).stream(), ValueError, "causal: expected a causal layer"),
         (lambda: ln.MultiheadAttention(4, 2, causal=True).stream(2).step(x32(1, 4)), ValueError, "x: expected shape"),

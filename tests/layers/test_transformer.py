@@ -142,16 +142,111 @@ def test_decoder_block_equals_torch(rng, dtype, tolerance, backend, norm_first, 
     assert list(ours.state_dict()) == list(theirs.state_dict())
 
 
+class Fixed(torch.nn.Module):
+    """In place of PyTorch's dropout, which draws its own: multiplies by given factors."""
+
+    def __init__(self, factors):
+        super().__init__()
+        self.factors = torch.tensor(factors)
+
+    def forward(self, x):
+        return x * self.factors
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_dropout_in_a_block_equals_torch_with_the_same_numbers_dropped(rng, dtype, tolerance, kind, norm_first):
+    options = {"norm_first": norm_first, "batch_first": True, "activation": "gelu"}
+    ours_of, theirs_of = {
+        "encoder": (ln.TransformerEncoderLayer, torch.nn.TransformerEncoderLayer),
+        "decoder": (ln.TransformerDecoderLayer, torch.nn.TransformerDecoderLayer),
+    }[kind]
+    ours = random_weights(ours_of(E, N, F, dropout=0.4, dtype=dtype, seed=0, **options), rng)
+    ours.self_attn.dropout = 0.0  # the weights of attention have a test of their own
+    sequences = [rng.normal(size=(B, T, E)).astype(dtype)]
+    causal = {} if kind == "encoder" else {"tgt_is_causal": False}
+    if kind == "decoder":
+        ours.multihead_attn.dropout = 0.0
+        sequences.append(rng.normal(size=(B, T, E)).astype(dtype))
+    y = ours(*sequences, **causal)
+    theirs = theirs_of(E, N, F, 0.0, dtype=getattr(torch, dtype), **options)
+    theirs.load_state_dict({name: torch.tensor(value) for name, value in ours.state_dict().items()})
+    theirs.dropout = Fixed(ours._hidden_dropout._factors)
+    for n, dropout in enumerate(ours._branch_dropouts, 1):
+        assert (dropout._factors == 0).any()
+        setattr(theirs, f"dropout{n}", Fixed(dropout._factors))
+    tensors = [torch.tensor(sequence, requires_grad=True) for sequence in sequences]
+    y_t = theirs(*tensors)
+    dy = rng.normal(size=y.shape).astype(dtype)
+    y_t.backward(torch.tensor(dy))
+    assert relative_error(y, y_t.detach().numpy()) < tolerance
+    gradients = ours.backward(dy)
+    for gradient, tensor in zip(gradients if kind == "decoder" else [gradients], tensors, strict=True):
+        assert relative_error(gradient, tensor.grad.numpy()) < tolerance
+    for name, parameter in theirs.named_parameters():
+        scale = np.abs(parameter.grad.numpy()).max()
+        assert np.abs(ours.grads[name] - parameter.grad.numpy()).max() < tolerance * max(scale, 1), name
+    np.testing.assert_array_equal(ours.eval()(*sequences), ours(*sequences))
+
+
+def test_dropout_layer(rng, dtype):
+    layer = ln.Dropout(0.3, dtype=dtype, seed=0)
+    x = rng.normal(size=(200, 300)).astype(dtype)
+    y = layer(x)
+    dropped = y == 0
+    assert abs(dropped.mean() - 0.3) < 0.01  # five standard deviations
+    np.testing.assert_allclose(y[~dropped], x[~dropped] / 0.7, rtol=1e-6)
+    dy = rng.normal(size=x.shape).astype(dtype)
+    np.testing.assert_array_equal(layer.backward(dy) == 0, dropped)
+    assert not np.array_equal(layer(x) == 0, dropped)
+    assert layer.eval()(x) is x
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_blocks_pass_on_the_gradients_of_masks(rng, norm_first):
+    options = {"norm_first": norm_first, "batch_first": True}
+    x, memory, dy = (rng.normal(size=(B, T, E)) for _ in range(3))
+    masks = {name: rng.normal(size=(T, T)) for name in ("tgt_mask", "memory_mask")}
+    masks |= {name: rng.normal(size=(B, T)) for name in ("tgt_key_padding_mask", "memory_key_padding_mask")}
+    for ours, theirs, inputs, chosen in (
+        (
+            ln.TransformerEncoderLayer(E, N, F, dtype="float64", seed=0, **options),
+            torch.nn.TransformerEncoderLayer(E, N, F, 0.0, dtype=torch.float64, **options),
+            [x],
+            {"src_mask": masks["tgt_mask"], "src_key_padding_mask": masks["tgt_key_padding_mask"]},
+        ),
+        (
+            ln.TransformerDecoderLayer(E, N, F, dtype="float64", seed=0, causal=False, **options),
+            torch.nn.TransformerDecoderLayer(E, N, F, 0.0, dtype=torch.float64, **options),
+            [x, memory],
+            masks,
+        ),
+    ):
+        random_weights(ours, rng)
+        theirs.load_state_dict({name: torch.tensor(value) for name, value in ours.state_dict().items()})
+        tensors = {name: torch.tensor(value, requires_grad=True) for name, value in chosen.items()}
+        y_t = theirs(*(torch.tensor(value) for value in inputs), **tensors)
+        y_t.backward(torch.tensor(dy))
+        assert relative_error(ours(*inputs, **chosen), y_t.detach().numpy()) < 1e-10
+        _, gradients = ours.backward(dy, need_mask_grads=True)
+        assert gradients.keys() == chosen.keys()
+        for name, tensor in tensors.items():
+            assert relative_error(gradients[name], tensor.grad.numpy()) < 1e-10, name
+
+
+@pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize("norm_first", [True, False])
 @pytest.mark.parametrize("rotary", [False, True])
-def test_decoder_stream_is_the_sequence(rng, dtype, tolerance, norm_first, rotary):
+def test_decoder_stream_is_the_sequence(rng, dtype, tolerance, norm_first, rotary, added):
     block = random_weights(
         ln.TransformerDecoderLayer(E, N, F, norm_first=norm_first, rotary=rotary, dtype=dtype, seed=0), rng
     ).eval()
     x, memory = rng.normal(size=(20, B, E)).astype(dtype), rng.normal(size=(5, B, E)).astype(dtype)
-    stream = block.stream(memory, memory_lengths=[5, 1, 3])
+    numbers = {"memory_key_padding_mask": rng.normal(size=(B, 5)).astype(dtype)}
+    masks = numbers if added else {"memory_lengths": [5, 1, 3]}
+    stream = block.stream(memory, **masks)
     steps = np.stack([stream.step(x_t) for x_t in x])
-    assert relative_error(steps, block(x, memory, memory_lengths=[5, 1, 3])) < tolerance
+    assert relative_error(steps, block(x, memory, **masks)) < tolerance
     assert stream.nbytes == 2 * (x.nbytes + memory.nbytes)
     stream.reset()
     assert relative_error(stream.step(x[0]), steps[0]) < tolerance
@@ -252,6 +347,9 @@ def x32(*shape):
         (lambda: ln.Embedding(4, 2).backward(x32(1, 2)), RuntimeError, "backward: expected a call"),
         (lambda: ln.SinusoidalPositions(4)(x32(2, 4)), ValueError, "x: expected shape"),
         (lambda: ln.SinusoidalPositions(4).backward(x32(1, 2)), RuntimeError, "backward: expected a call"),
+        (lambda: ln.Dropout(1.0), ValueError, "p: expected a number from 0"),
+        (lambda: ln.Dropout().backward(x32(2)), RuntimeError, "backward: expected a call"),
+        (lambda: ln.TransformerEncoderLayer(4, 2, 5, dropout=-1), ValueError, "dropout: expected a number from 0"),
         (lambda: ln.TransformerEncoderLayer(4, 3, 5), ValueError, "num_heads: expected a divisor"),
         (lambda: ln.TransformerEncoderLayer(4, 2, 5, activation="tanh"), ValueError, "activation: expected 'relu'"),
         (lambda: ln.TransformerEncoderLayer(4, 2, 5)(x32(1, 4)), ValueError, "src: expected shape"),

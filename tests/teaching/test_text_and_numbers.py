@@ -64,6 +64,9 @@ def test_glue_refuses_what_is_not_one_line(value):
         glue("value", value)
 
 
-def test_glue_prints_what_the_prose_will_say(capsys):
+def test_glue_prints_what_the_prose_will_say(capsys, monkeypatch):
     glue("max-error", 1.2345e-11, ".1e")
     assert capsys.readouterr().out == "max-error = 1.2e-11\n"
+    monkeypatch.setenv("LSTM_NUMBA_BOOK", "1")  # there the prose says it
+    glue("max-error", 1.2345e-11, ".1e")
+    assert "max-error" not in capsys.readouterr().out
