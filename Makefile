@@ -25,7 +25,7 @@ STAMP := $(VENV)/.installed
 BOOK := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test test-package test-browser notebooks lint format bench test-gpu bench-gpu serve lab package clean distclean
+.PHONY: help install book test test-package test-paths test-browser notebooks lint format bench test-gpu bench-gpu serve lab package clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null || \
@@ -51,6 +51,14 @@ test: test-package notebooks ## run the whole test suite, and every notebook
 test-package: $(STAMP)
 	$(PY) -m pytest -n $(JOBS) tests --ignore=tests/browser
 
+# Numba compiles for the processor that these two variables name, and the kernels' tiles follow.
+NARROW := NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=$(CURDIR)/_build/kernels
+PARITY := tests/cpu $(addprefix tests/layers/test_,recurrent_against_torch.py other_cells.py stream.py checkpoint.py)
+
+test-paths: $(STAMP) ## test the kernels as on x86 processors with AVX2, and with 128-bit vectors; compiles everything anew
+	$(NARROW) NUMBA_CPU_FEATURES=+avx2,+fma $(PY) -m pytest $(PARITY)
+	$(NARROW) NUMBA_CPU_FEATURES= $(PY) -m pytest $(PARITY)
+
 test-browser: $(STAMP) ## open every page of the built book in headless Chromium
 	$(PY) -m pytest -n $(JOBS) tests/browser
 
@@ -68,8 +76,9 @@ format: $(STAMP) ## let ruff fix and format the code, and strip the notebooks
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
-bench: $(STAMP) ## time the kernels and write benchmarks/results/
+bench: $(STAMP) ## time the kernels; writes benchmarks/results/, the README's table and book/targets.md
 	$(PY) -m benchmarks
+	$(PY) -m benchmarks report --update
 
 test-gpu: $(STAMP) ## test the kernels on this machine's NVIDIA GPU; fails without one
 	LSTM_NUMBA_GPU=required $(PY) -m pytest tests/gpu/on_device

@@ -16,6 +16,7 @@ COMMANDS = {
     "training_loop": "a small model trained end to end, optimiser included",
     "torch_adapter": "the PyTorch modules against the layers they wrap and torch.nn",
     "cold_start": "import, first compile and first call in new processes",
+    "compile_profile": "where the seconds of a first call with an empty kernel cache go",
     "ladder": "the rungs from Python loops to the register tile",
     "stress": "random shapes, threads and layers, compared with the reference",
     "report": "the stored results as Markdown tables, with the targets",
@@ -29,6 +30,7 @@ SUITE = (
     "streaming",
     "training_loop",
     "cold_start",
+    "compile_profile",
     "ladder",
 )
 

@@ -13,6 +13,7 @@ from lstm_numba.teaching.machine import peak_gflops, read_bandwidth
 
 QUIET = 0.10  # other processes may use this share of one core
 _STAT = Path("/proc/stat")
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -126,6 +127,21 @@ def resident_bytes() -> int | None:
     if trim is not None:
         trim(0)
     return _status("VmRSS")
+
+
+def give_arrays_their_own_pages() -> bool:
+    """Let every array of 64 KiB or more have pages of its own, which leave the process when it is freed.
+
+    Otherwise glibc keeps freed arrays in a heap for each of several threads. Arrays of random sizes leave holes there,
+    and resident memory grows for a long time although nothing is kept.
+
+    Returns
+    -------
+    bool
+        False where the C library has no such setting.
+    """
+    setting = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    return setting is not None and setting(_MMAP_THRESHOLD, 64 * 1024) == 1
 
 
 def forget_peak() -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks import store
 from benchmarks.candidates import ONNX, OURS, TORCH
 from benchmarks.cases import GATES
-from benchmarks.report import frame
+from benchmarks.frame import frame
 
 
 def intensity(row: dict | pd.Series) -> float:

@@ -1,105 +1,29 @@
 """The stored results as Markdown: geometric means, worst cases, and each target hit or missed."""
 
 import argparse
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import store
+from benchmarks import store, targets
 from benchmarks.candidates import COMPILED, ONNX, OURS, REFERENCE, TORCH
+from benchmarks.frame import (
+    TARGETS,
+    deep,
+    frame,
+    inference,
+    mark,
+    markdown_table,
+    plain_lstm,
+    shape,
+    training,
+    two_threads,
+    unfused,
+)
 from benchmarks.measure import geometric_mean
 from benchmarks.streaming import STREAM
-
-
-def frame(result: dict) -> pd.DataFrame:
-    """One row per case: its settings, times in microseconds, ratios, rates."""
-    records = []
-    for row in result["rows"]:
-        record = {key: value for key, value in row.items() if not isinstance(value, (dict, list))}
-        for name, times in row["times"].items():
-            record[f"us {name}"] = times["median_us"]
-            record[f"iqr {name}"] = (times["high_us"] - times["low_us"]) / times["median_us"]
-        for name, value in row.get("ratios", {}).items():
-            record[f"ratio {name}"] = value["of_medians"]
-        if OURS in row["times"]:
-            record["gflops"] = row["times"][OURS]["gflops"]
-            record["peak"] = row["times"][OURS]["peak_share"]
-        records.append(record)
-    table = pd.DataFrame(records)
-    for name in (TORCH, ONNX, REFERENCE, COMPILED):
-        if f"ratio {name}" not in table:
-            table[f"ratio {name}"] = float("nan")
-    for name in ("gflops", "peak"):
-        if name not in table:
-            table[name] = float("nan")
-    return table
-
-
-@dataclass(frozen=True)
-class Target:
-    """A goal for a set of cases: geometric mean and worst case of a ratio."""
-
-    name: str
-    against: str
-    mean: float
-    worst: float
-    rows: Callable[[pd.DataFrame], pd.Series]
-
-
-def _two_threads(table: pd.DataFrame) -> pd.Series:
-    return table["threads"] == 2
-
-
-def _plain_lstm(table: pd.DataFrame) -> pd.Series:
-    groups = table["group"].isin(["sweep", "odd", "I and H", "DeepBench"])
-    return groups & (table["cell"] == "LSTM") & (table["H"] <= 1024) & _two_threads(table)
-
-
-def _inference(table: pd.DataFrame) -> pd.Series:
-    return table["mode"] == "inference"
-
-
-def _training(table: pd.DataFrame) -> pd.Series:
-    return table["mode"] == "training"
-
-
-def _unfused(table: pd.DataFrame) -> pd.Series:
-    """Training for which PyTorch has no fused path."""
-    unfused = (table["cell"] != "LSTM") | (table["proj"] > 0) | table["variable"]
-    return unfused & _training(table) & _two_threads(table) & (table["H"] <= 1024)
-
-
-def _deep(table: pd.DataFrame) -> pd.Series:
-    deep = (table["layers"] > 1) | table["bidirectional"]
-    return deep & (table["cell"] == "LSTM") & ~table["variable"] & _training(table) & _two_threads(table)
-
-
-TARGETS = (
-    Target("LSTM inference", TORCH, 2.8, 1.0, lambda t: _plain_lstm(t) & _inference(t)),
-    Target("LSTM inference", ONNX, 2.0, 1.0, lambda t: _plain_lstm(t) & _inference(t)),
-    Target("LSTM forward + backward", TORCH, 3.2, 1.0, lambda t: _plain_lstm(t) & _training(t)),
-    Target("GRU, RNN, projection, lengths: training", TORCH, 4.0, 1.3, _unfused),
-    Target("2-4 layers or bidirectional: training", TORCH, 3.0, 1.0, _deep),
-)
-
-
-def mark(reached: bool) -> str:
-    """Hit or missed."""
-    return "hit" if reached else "**missed**"
-
-
-def _shape(row: pd.Series) -> str:
-    text = f"{row['cell']} T={row['T']} B={row['B']} H={row['H']}"
-    text += f" I={row['I']}" if row["I"] != row["H"] else ""
-    return text + (f" {row['layers']} layers" if row["layers"] > 1 else "") + (" bi" if row["bidirectional"] else "")
-
-
-def markdown_table(header: list[str], rows: list[list[object]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
 
 
 def targets_table(table: pd.DataFrame) -> str:
@@ -114,7 +38,7 @@ def targets_table(table: pd.DataFrame) -> str:
             rows.append([name, 0, "-", "-", "-", "-", f"not available ({missing} cases)"])
             continue
         mean, worst = geometric_mean(list(ratios)), ratios.min()
-        where = _shape(chosen.loc[ratios.idxmin()])
+        where = shape(chosen.loc[ratios.idxmin()])
         verdict = f"mean {mark(mean >= target.mean)}, worst {mark(worst >= target.worst)}"
         verdict += f"; {missing} cases missing" if missing else ""
         below = int((ratios < target.worst).sum())
@@ -134,13 +58,13 @@ def targets_table(table: pd.DataFrame) -> str:
 
 def peak_table(table: pd.DataFrame) -> str:
     """Share of the measured peak at B >= 16, H 256 to 512, two threads: the target is 90 %."""
-    chosen = table[
-        _two_threads(table) & (table["B"] >= 16) & table["H"].between(256, 512) & (table["group"] == "sweep")
-    ]
+    chosen = table[two_threads(table) & (table["B"] >= 16) & table["H"].between(256, 512) & (table["group"] == "sweep")]
     rows = []
     for (mode, H, B), part in chosen.dropna(subset=["peak"]).groupby(["mode", "H", "B"]):
         best = part["peak"].max()
-        rows.append([mode, H, B, f"{100 * best:.0f} %", f"{part['gflops'].max():.0f}", mark(best >= 0.9)])
+        rows.append(
+            [mode, H, B, f"{100 * best:.0f} %", f"{part['gflops'].max():.0f}", mark(best >= targets.PEAK_SHARE)]
+        )
     return markdown_table(["mode", "H", "B", "share of peak, best T", "GFLOP/s", "verdict"], rows)
 
 
@@ -173,7 +97,7 @@ def worst_table(table: pd.DataFrame, count: int = 15) -> str:
         times = [f"{row[f'us {name}']:.0f}" for name in (OURS, TORCH)]
         shares = [f"{100 * row[name]:.0f} %" for name in ("peak", f"iqr {OURS}")]
         rows.append(
-            [row["group"], row["mode"], row["threads"], _shape(row), f"{row['ratio torch']:.2f}", *times, *shares]
+            [row["group"], row["mode"], row["threads"], shape(row), f"{row['ratio torch']:.2f}", *times, *shares]
         )
     return markdown_table(
         ["group", "mode", "threads", "case", "ratio", "ours us", "torch us", "of peak", "our IQR"], rows
@@ -253,7 +177,7 @@ def recurrent_report(result: dict) -> str:
 
 def streaming_report(result: dict) -> str:
     """One step at a time, with its targets."""
-    limits = {32: 2.0, 64: 4.0}
+    limits = targets.STREAMING_LIMITS
     rows = []
     for row in result["rows"]:
         ours = row["times"].get(STREAM)
@@ -281,11 +205,7 @@ def loop_report(result: dict) -> str:
 
 def cold_report(result: dict) -> str:
     """Cold start, with its targets."""
-    limits = {
-        "LSTM first inference call, warm cache, import included": 0.8,
-        "LSTM first inference call, cold, import included": 6.0,
-        "LSTM first training call, cold, import included": 20.0,
-    }
+    limits = targets.COLD_LIMITS
     rows = []
     for name, value in result["times"].items():
         limit = limits.get(name)
@@ -416,13 +336,14 @@ def full_report(folder: Path) -> str:
 
 
 README_ROWS = (
-    ("LSTM, inference", TORCH, lambda t: _plain_lstm(t) & _inference(t)),
-    ("LSTM, inference", ONNX, lambda t: _plain_lstm(t) & _inference(t)),
-    ("LSTM, training", TORCH, lambda t: _plain_lstm(t) & _training(t)),
-    ("LSTM of 2 or 4 layers, or bidirectional, training", TORCH, _deep),
-    ("GRU, RNN, projection, variable lengths, training", TORCH, _unfused),
+    ("LSTM, inference", TORCH, lambda t: plain_lstm(t) & inference(t)),
+    ("LSTM, inference", ONNX, lambda t: plain_lstm(t) & inference(t)),
+    ("LSTM, training", TORCH, lambda t: plain_lstm(t) & training(t)),
+    ("LSTM of 2 or 4 layers, or bidirectional, training", TORCH, deep),
+    ("GRU, RNN, projection, variable lengths, training", TORCH, unfused),
 )
 OTHERS = {TORCH: "PyTorch", ONNX: "ONNX Runtime"}
+README_TABLE = re.compile(r"\| what \| against \|.*?, commit [0-9a-f]{7}\.", re.DOTALL)
 
 
 def readme_table(result: dict) -> str:
@@ -450,11 +371,30 @@ def readme_table(result: dict) -> str:
     return f"{markdown_table(header, rows)}\n\n{source}, {made['date'][:10]}, commit {made['commit'][:7]}."
 
 
+TARGETS_PAGE = store.ROOT / "book" / "targets.md"
+
+
+def update_documents() -> list[Path]:
+    """Write the table of the README and the page of the targets anew from the stored results; returns the files."""
+    readme = store.ROOT / "README.md"
+    text, table = readme.read_text(encoding="utf-8"), readme_table(store.read_json(store.RESULTS / "recurrent.json"))
+    replaced, count = README_TABLE.subn(lambda found: table, text)
+    if count != 1:
+        raise RuntimeError(f"{readme}: expected one table of speeds, found {count}")
+    readme.write_text(replaced, encoding="utf-8")
+    TARGETS_PAGE.write_text(targets.page(store.RESULTS), encoding="utf-8")
+    return [readme, TARGETS_PAGE]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command line."""
     parser.add_argument("--quick", action="store_true", help="the results of the last quick runs")
     parser.add_argument("--results", type=Path, help="folder of the JSON files; default benchmarks/results")
     parser.add_argument("--readme", action="store_true", help="only the table of the README")
+    parser.add_argument(
+        "--targets", action="store_true", help="every target, hit or missed, and the reasons of the misses"
+    )
+    parser.add_argument("--update", action="store_true", help="write the README's table and book/targets.md anew")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -462,5 +402,10 @@ def main(options: argparse.Namespace) -> int:
     if options.readme:
         print(readme_table(store.read_json(store.RESULTS / "recurrent.json")))
         return 0
-    print(full_report(options.results or (store.SCRATCH if options.quick else store.RESULTS)))
+    if options.update:
+        for path in update_documents():
+            print(path.relative_to(store.ROOT))
+        return 0
+    folder = options.results or (store.SCRATCH if options.quick else store.RESULTS)
+    print(targets.page(folder) if options.targets else full_report(folder))
     return 0

@@ -4,6 +4,7 @@ Nothing here times anything: the clocks run for fractions of a millisecond, and 
 """
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -379,6 +380,22 @@ def test_stress_options_are_options_of_the_layers():
     assert {options["cell"] for options in kinds} == set(stress.CELLS)
     for options in kinds:
         assert stress.make(options, "reference").hidden_size == options["hidden_size"]
+
+
+def test_freed_arrays_leave_the_process_if_they_have_pages_of_their_own():
+    # In a process of its own, because the setting stays.
+    code = (
+        "import numpy as np\n"
+        "from benchmarks.machine import _status, give_arrays_their_own_pages\n"
+        "if give_arrays_their_own_pages():\n"
+        "    before = _status('VmRSS')\n"
+        "    arrays = [np.ones(70_000, np.uint8) for _ in range(1000)]\n"
+        "    kept = arrays[-1]\n"
+        "    assert _status('VmRSS') - before > 50_000_000\n"
+        "    del arrays\n"
+        "    assert _status('VmRSS') - before < 10_000_000\n"
+    )
+    subprocess.run(store.python_command("-c", code), check=True, env=store.process_environment(1), cwd=store.ROOT)
 
 
 def test_stress_finds_a_wrong_result(monkeypatch):

@@ -82,6 +82,26 @@ def test_a_shared_trial_counts_at_its_earlier_goal():
     assert rerun.trials_of(rerun.ROWS["hs97-5-140"], {"hs97-5-13": shared})[0]["after"] == 7
 
 
+def test_what_differs_from_the_paper_is_shown_below_each_table(stored, capsys):
+    for number in rerun.TABLES:
+        rows = [row for row in rerun.ROWS.values() if row.table == number]
+        texts = {text for row in rows for text in row.deviations}
+        assert set(rerun.deviations(number)) == texts
+        rerun.show_table(number, stored["rows"])
+        shown = capsys.readouterr().out
+        assert all(text in shown for text in texts)
+
+
+def test_tiny_networks_take_a_fraction_of_a_microsecond_per_step(stored):
+    """The stored trials of Tables 3 to 9, whose networks have at most a few hundred weights that change at a step."""
+    rows = [row for row in rerun.ROWS.values() if row.table >= 3 and not row.of]
+    times = [rerun.microseconds_per_step(stored["rows"].get(row.name, [])) for row in rows]
+    times = sorted(value for value in times if value is not None)
+    assert len(times) >= 15
+    assert times[len(times) // 2] < 0.3
+    assert rerun.microseconds_per_step([]) is None
+
+
 def test_command_line_runs_goes_on_and_repeats_itself(tmp_path, capsys):
     command_line.main(["list"])
     listed = capsys.readouterr().out

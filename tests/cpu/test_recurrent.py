@@ -192,6 +192,19 @@ def test_layers_work_in_a_forked_child(rng):
     assert child.exitcode == 0
 
 
+def test_layers_work_in_joblib_workers(rng):
+    joblib = pytest.importorskip("joblib")
+    layer = ln.LSTM(32, 128, seed=0).eval()
+    inputs = [rng.normal(size=(30, 32, 32)).astype("float32") for _ in range(3)]
+    expected = [layer(x)[0] for x in inputs]  # also starts the thread pool in the parent
+    try:
+        found = joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(layer)(x) for x in inputs)
+    finally:
+        joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
+    for (y, _), y_expected in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(y, y_expected)
+
+
 def test_denormals_are_flushed_inside_and_kept_outside(rng):
     """A decaying cell state passes through denormal numbers; inside a kernel they are zero."""
     layer = ln.LSTM(1, 16, bias=True, seed=0).eval()
