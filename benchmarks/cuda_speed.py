@@ -12,7 +12,8 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,27 @@ def _timed_launches(base: type) -> type:
             self.marks: list[tuple[Any, Any]] = []
 
         def launch(self, kernel: Kernel, blocks: int, *arguments: Any) -> None:
-            recurrent = self.clock is not None and kernel.stand_in is None
-            start = self.clock() if recurrent else None
-            super().launch(kernel, blocks, *arguments)
-            if recurrent:
-                self.marks.append((start, self.clock()))
+            with self._timed(self.clock if kernel.stand_in is None else None):
+                super().launch(kernel, blocks, *arguments)
+
+        def record(self, launches: Callable[[], None]) -> Any:
+            with self._timed(None):  # nothing runs
+                return super().record(launches)
+
+        def replay(self, graph: Any) -> None:
+            with self._timed(self.clock):
+                super().replay(graph)
+
+        @contextmanager
+        def _timed(self, clock: Callable[[], Any] | None) -> Iterator[None]:
+            before, self.clock = self.clock, None
+            start = clock() if clock else None
+            try:
+                yield
+            finally:
+                self.clock = before
+            if clock:
+                self.marks.append((start, clock()))
 
     return Timed
 

@@ -8,6 +8,7 @@ Arrays may be NumPy arrays, which are copied to the device and back, or lie on t
 results are then Numba device arrays.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from lstm_numba.contract import Weights
 from lstm_numba.gpu.cells import Cell
 from lstm_numba.gpu.cells import cell as cell_named
 from lstm_numba.gpu.device import Device, current, is_on_device, stream_of
+from lstm_numba.gpu.graphs import SHORTEST, Lease
 from lstm_numba.gpu.kernels import dense, steps
 from lstm_numba.gpu.kernels.grid import COUNTER_PITCH
 from lstm_numba.gpu.plan import Plan, plan
@@ -31,6 +33,7 @@ class _Direction:
     hs: Any  # (T + 1, B, Hp)
     cs: Any  # (T + 1, B, Hp)
     saved: Any  # (T, B, Hp, 4)
+    lease: Lease | None = None  # of the workspace that these arrays are in, except W
 
 
 @dataclass
@@ -57,9 +60,9 @@ class _Run:
         self.device.launch(kernel, -(-size // dense.COPY_THREADS), *arguments)
 
     def matmul(self, A: Any, a: tuple[int, int], B: Any, b: tuple[int, int], M: int, N: int, K: int,
-               bias: Any = None) -> Any:  # fmt: skip
+               bias: Any = None, result: Any = None) -> Any:  # fmt: skip
         """``A @ B`` for flat arrays with (row, column) strides; returns a flat (M * N) array."""
-        whole = self.empty(M * N)
+        whole = self.empty(M * N) if result is None else result
         if self.device.product(A, a, B, b, bias, whole, M, N, K, self.tf32):
             return whole
         tiles = -(-M // dense.TILE) * -(-N // dense.TILE)
@@ -76,9 +79,11 @@ class _Run:
             self.spread(dense.sum_parts(self.dtype), M * N, C, whole, parts, M * N)
         return whole
 
-    def pack(self, W: Any, slots: tuple[int, ...], H: int, K: int, padded: int, padded_k: int) -> Any:
+    def pack(
+        self, W: Any, slots: tuple[int, ...], H: int, K: int, padded: int, padded_k: int, packed: Any = None
+    ) -> Any:
         gates = [slots.index(slot) if slot in slots else -1 for slot in range(4)]
-        packed = self.empty(padded, 4, padded_k)
+        packed = self.empty(padded, 4, padded_k) if packed is None else packed
         size = padded * 4 * padded_k
         self.spread(dense.pack(self.dtype), size, _flat(W), _flat(packed), H, K, padded_k, size, *gates)
         return packed
@@ -97,6 +102,10 @@ class _Run:
             dense.copy_rows(self.dtype), size, _flat(source), first, pitch, columns, _flat(target), target_first,
             target_pitch, width, size, lengths, B, masked,
         )  # fmt: skip
+
+    def array(self, lease: Lease | None, name: str, *shape: int) -> Any:
+        """Return an array of a workspace, or without one a new array."""
+        return self.empty(*shape) if lease is None else lease.workspace.array(name, shape, self.dtype)
 
 
 def _flat(array: Any) -> Any:
@@ -155,31 +164,41 @@ def _forward(
     device, spec = run.device, run.cell
     T, B, I = x.shape
     H, Hp = states[0].shape[2], chosen.H
+    lease = None
+    if chosen.family == "steps" and T >= SHORTEST:
+        lease = device.workspaces.take(device, (chosen.forward.name, T, B, Hp, d, training))
     W = run.pack(device.upload(weights.W_ih), spec.input_slots, H, I, Hp, I)
-    R = run.pack(device.upload(weights.W_hh), spec.hidden_slots, H, H, Hp, Hp)
+    R = run.array(lease, "R", Hp, 4, Hp)
+    run.pack(device.upload(weights.W_hh), spec.hidden_slots, H, H, Hp, Hp, R)
     bias = None
     if weights.b_ih is not None:
         bias = _flat(run.pack(device.upload(weights.b_ih), spec.input_slots, H, 1, Hp, 1))
         hidden_bias = _flat(run.pack(device.upload(weights.b_hh), spec.hidden_slots, H, 1, Hp, 1))
         run.spread(dense.add(run.dtype), 4 * Hp, hidden_bias, bias, 4 * Hp)
-    gx = run.matmul(_flat(x), (I, 1), _flat(W), (1, I), T * B, 4 * Hp, I, bias).reshape(T, B, Hp, 4)
-    h0, carry = run.empty(B, Hp), run.empty(B, Hp)
+    gx = run.array(lease, "gx", T, B, Hp, 4)
+    run.matmul(_flat(x), (I, 1), _flat(W), (1, I), T * B, 4 * Hp, I, bias, _flat(gx))
+    h0, carry = run.empty(B, Hp), run.array(lease, "carry", B, Hp)
     run.copy(states[0], d * B * H, H, H, h0, 0, Hp, Hp, B, lengths, B)
     run.copy(states[-1], d * B * H, H, H, carry, 0, Hp, Hp, B, lengths, B)
-    hs = run.empty(T + 1, B, Hp)
-    cs = run.empty(T + 1, B, Hp) if training else run.empty(1, 1, 1)
-    saved = run.empty(T, B, Hp, 4) if training else run.empty(1, 1, 1, 1)
+    hs = run.array(lease, "hs", T + 1, B, Hp)
+    cs = run.array(lease, "cs", *((T + 1, B, Hp) if training else (1, 1, 1)))
+    saved = run.array(lease, "saved", *((T, B, Hp, 4) if training else (1, 1, 1, 1)))
     if chosen.family == "steps":
         start = T if d else 0
         run.copy(h0, 0, Hp, Hp, hs, start * B * Hp, Hp, Hp, B, lengths, B)
         if training:
             run.copy(carry, 0, Hp, Hp, cs, start * B * Hp, Hp, Hp, B, lengths, B)
         blocks = -(-Hp // steps.TILE) * -(-B // steps.TILE)
-        for t in reversed(range(T)) if d else range(T):
-            before, after = (t + 1, t) if d else (t, t + 1)
-            device.launch(
-                chosen.forward, blocks, gx, R, lengths, carry, hs, cs, saved, B, Hp, t, before, after, training
-            )
+        own_lengths = _lengths_of(lease, lengths, device)
+
+        def all_steps() -> None:
+            for t in reversed(range(T)) if d else range(T):
+                before, after = (t + 1, t) if d else (t, t + 1)
+                device.launch(
+                    chosen.forward, blocks, gx, R, own_lengths, carry, hs, cs, saved, B, Hp, t, before, after, training
+                )
+
+        _do(lease, chosen.forward.name, all_steps)
     elif chosen.family == "grid":
         final = run.empty(B, Hp)
         for first, teams in _chunks(B, chosen.forward.rows, chosen.teams):
@@ -196,7 +215,24 @@ def _forward(
             chosen.forward, blocks, gx, R, h0, carry, lengths, hs, cs, saved, final, T, B, d, training
         )  # fmt: skip
         carry = final
-    return _Direction(W, R, hs, cs, saved), carry
+    return _Direction(W, R, hs, cs, saved, lease), carry
+
+
+def _lengths_of(lease: Lease | None, lengths: Any, device: Device) -> Any:
+    """The lengths where a graph finds them."""
+    if lease is None:
+        return lengths
+    own = lease.workspace.array("lengths", tuple(lengths.shape), np.int32)
+    device.fill(own, lengths)
+    return own
+
+
+def _do(lease: Lease | None, name: str, launches: Callable[[], None]) -> None:
+    """Launch, or replay a graph of the same launches."""
+    if lease is None:
+        launches()
+    else:
+        lease.workspace.run(name, launches)
 
 
 def _chunks(B: int, rows: int, teams: int) -> list[tuple[int, int]]:
@@ -270,22 +306,28 @@ def _backward(
     device, spec, chosen, lengths = run.device, run.cell, cache.plan, cache.lengths
     T, B, I = cache.x.shape
     H, Hp = dstates[0].shape[2], chosen.H
-    dy_d = run.empty(T, B, Hp)
+    lease = kept.lease
+    dy_d = run.array(lease, "dy", T, B, Hp)
     run.copy(dy, d * H, D * H, H, dy_d, 0, Hp, Hp, T * B, lengths, B, masked=True)
-    dh, dcarry = run.empty(B, Hp), device.zeros((B, Hp), run.dtype)
+    dh, dcarry = run.array(lease, "dh", B, Hp), run.array(lease, "dcarry", B, Hp)
     run.copy(dstates[0], d * B * H, H, H, dh, 0, Hp, Hp, B, lengths, B)
-    if spec.carries_cell_state:
-        run.copy(dstates[1], d * B * H, H, H, dcarry, 0, Hp, Hp, B, lengths, B)
-    dgx = run.empty(T, B, Hp, 4)
+    # without a cell state no columns are taken, and what is not taken becomes zero
+    run.copy(dstates[-1], d * B * H, H, H if spec.carries_cell_state else 0, dcarry, 0, Hp, Hp, B, lengths, B)
+    dgx = run.array(lease, "dgx", T, B, Hp, 4)
     if chosen.family == "steps":
         blocks = -(-Hp // steps.TILE) * -(-B // steps.TILE)
         order = list(range(T)) if d else list(reversed(range(T)))
-        for later, t in zip([-1, *order], [*order, -1], strict=True):
-            before, after = (t + 1, t) if d else (t, t + 1)
-            device.launch(
-                chosen.backward, blocks, kept.saved, kept.cs, kept.R, dy_d, lengths, dgx, dh, dcarry, B, Hp, later, t,
-                before, after,
-            )  # fmt: skip
+        own_lengths = _lengths_of(lease, lengths, device)
+
+        def all_steps() -> None:
+            for later, t in zip([-1, *order], [*order, -1], strict=True):
+                before, after = (t + 1, t) if d else (t, t + 1)
+                device.launch(
+                    chosen.backward, blocks, kept.saved, kept.cs, kept.R, dy_d, own_lengths, dgx, dh, dcarry, B, Hp,
+                    later, t, before, after,
+                )  # fmt: skip
+
+        _do(lease, chosen.backward.name, all_steps)
     else:
         dh_n, dcarry_n, dh, dcarry = dh, dcarry, run.empty(B, Hp), run.empty(B, Hp)
         arrays = (kept.saved, kept.cs, kept.R, dy_d, dh_n, dcarry_n, lengths, dgx, dh, dcarry)

@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
+import lstm_numba as ln
 from benchmarks import cuda_speed
-from lstm_numba.gpu.device import EmulatedDevice
+from lstm_numba.gpu.device import EmulatedDevice, use_device
+from lstm_numba.gpu.plan import Chip
 
 
 @pytest.fixture
@@ -29,6 +32,20 @@ def test_rows_are_complete(tmp_path, device):
     for ways in [*row["us"].values(), *row["kernel_us_per_step"].values()]:
         assert ways["forward"] > 0
         assert ways["training"] > 0
+
+
+def test_graphs_are_timed_once_per_replay_and_not_while_recorded(device, monkeypatch, rng):
+    monkeypatch.setattr("lstm_numba.gpu.layer.SHORTEST", 2)
+    device.chip = Chip((7, 5), 40)  # family `steps`
+    clock = cuda_speed.WallClock()
+    marks = []
+    with use_device(device):
+        lstm = ln.LSTM(2, 3, backend="cuda", seed=0).eval()
+        for _ in range(3):
+            device.clock, device.marks = clock.mark, []
+            lstm(rng.normal(size=(4, 1, 2)).astype(np.float32))
+            marks.append(len(device.marks))
+    assert marks == [4, 1, 1]
 
 
 def test_a_wrong_result_is_not_timed(tmp_path, device, monkeypatch):

@@ -210,7 +210,7 @@ def test_a_real_device_takes_both_protocols_without_waiting_for_its_own_stream(m
         as_cuda_array=lambda given, sync: calls.append(("interface", sync)) or array,
         external_stream=lambda pointer: ("stream", pointer),
     )
-    device._stream, device._pointer = 0, None
+    device._stream, device.stream = 0, None
     foreign = There(np.zeros(3, np.float32), stream=9)
     assert device.upload(foreign) is array
     with device.on_stream(9):

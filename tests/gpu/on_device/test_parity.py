@@ -147,6 +147,45 @@ def test_arrays_on_the_device_are_used_in_place(device):
     np.testing.assert_array_equal(torch.as_tensor(dx, device="cuda").cpu().numpy(), dx_expected)
 
 
+class CountingGpu(PoisonedGpu):
+    """Knows how many graphs were recorded and replayed."""
+
+    def __init__(self):
+        super().__init__()
+        self.recorded = self.replayed = 0
+
+    def record(self, launches):
+        self.recorded += 1
+        return super().record(launches)
+
+    def replay(self, graph):
+        self.replayed += 1
+        super().replay(graph)
+
+
+@pytest.mark.parametrize(("dtype", "H"), [("float64", 40), ("float32", 1030)])
+def test_graphs_of_steps(dtype, H):
+    """New data and weights in every pass; a graph that the driver refuses would be a warning, and so an error here."""
+    rng = np.random.default_rng(SEED)
+    with use_device(CountingGpu()) as device:
+        ours, expected = (ln.LSTM(7, H, dtype=dtype, backend=name, seed=1) for name in ("cuda", "reference"))
+        for T in (20, 20, 12, 20, 20, 12, 12):
+            x, lengths = rng.normal(size=(T, 5, 7)).astype(dtype), rng.integers(1, T + 1, 5)
+            for layer in (ours, expected):
+                layer.zero_grad()
+                layer.parameters["weight_hh_l0"] *= 1.01
+            y, _ = ours(x, lengths=lengths)
+            y_expected, _ = expected(x, lengths=lengths)
+            allowed = TOLERANCE["float64"] if dtype == "float64" else ALLOWED["float32"]
+            assert relative_error(y, y_expected) < allowed
+            assert relative_error(ours.backward(y_expected)[0], expected.backward(y_expected)[0]) < allowed
+            for name, gradient in expected.grads.items():
+                assert relative_error(ours.grads[name], gradient) < allowed, name
+        assert device.recorded == 4  # two lengths, there and back
+        assert device.replayed == 2 * (3 + 2)
+        device.workspaces.release()
+
+
 class OnlyDLPack:
     """A tensor that hides its other protocol."""
 
