@@ -57,6 +57,9 @@ def test_bfloat16_takes_one_instruction_for_sixteen_columns():
     ptx, _ = compiled(slices.forward("lstm", 32, 1, 1, "bfloat16"), (8, 0))
     assert ptx.count("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32") == 32 // 16
     assert "m16n8k8" not in ptx
+    ptx, _ = compiled(slices.backward("lstm", 32, 1, 1, 2, 1, "bfloat16"), (8, 0))
+    assert ptx.count("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32") == 4 * 32 // 16
+    assert "m16n8k8" not in ptx
 
 
 def test_messages_between_blocks_have_release_and_acquire_semantics():

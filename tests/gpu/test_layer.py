@@ -162,6 +162,7 @@ def test_plans_fit(monkeypatch, H, B, chip):
         assert chosen.family == family(H, "float32", chip)
         assert H <= chosen.H <= max(16, 2 * H)
         for kernel in (chosen.forward, chosen.backward):
+            assert kernel.name.endswith("float32" if chosen.family == "steps" else precision)
             assert kernel.threads % 32 == 0
             assert 32 <= kernel.threads <= 1024
             assert kernel.rows % 8 == 0
