@@ -6,6 +6,7 @@ import os
 import pytest
 
 from benchmarks.cuda_resources import CHECKED, SPILL_LIMIT, label
+from lstm_numba.gpu import machine_code
 from lstm_numba.gpu.binding import Kernel
 from lstm_numba.gpu.compiler import compiled, resources
 from lstm_numba.gpu.kernels import grid, slices, steps
@@ -32,6 +33,7 @@ def test_resources(kernel, target):
     assert found.stack_bytes <= SPILL_LIMIT  # more would mean that weights left their registers
     assert found.spill_stores <= SPILL_LIMIT
     assert found.shared_bytes <= 48 * 1024  # what a launch gets without asking for more
+    assert found.looped_spill_loads <= 16  # per step and thread, beside hundreds of products
     assert found.cubin_bytes > 1000
 
 
@@ -72,6 +74,24 @@ def test_a_kernel_that_spills_is_noticed():
     """The same kernel with too many weights per thread."""
     kernel = slices.backward("lstm", 64, 1, 1, 1, 1, "tf32")
     assert resources(kernel, (9, 0, "a")).stack_bytes > SPILL_LIMIT
+
+
+@pytest.mark.parametrize("target", [(8, 0), (9, 0, "a")], ids=str)
+def test_where_the_machine_code_spills(target):
+    """The code is read right: as many products as the kernel has, all of them in one loop over the steps."""
+    few, many = slices.backward("lstm", 32, 1, 1, 2, 1, "tf32"), slices.backward("lstm", 64, 1, 1, 1, 1, "tf32")
+    code = machine_code.read(compiled(few, target)[1])
+    assert len(code.tensor_core) == 4 * 32 // 8
+    assert code.looped(code.tensor_core) == 4 * 32 // 8
+    assert code.spill_stores == code.spill_loads == ()
+    code = machine_code.read(compiled(many, target)[1])
+    assert len(code.tensor_core) == code.looped(code.tensor_core) > 0
+    assert code.looped(code.spill_loads) > 16
+
+
+def test_other_files_are_refused():
+    with pytest.raises(ValueError, match="expected an ELF file"):
+        machine_code.read(b"PTX" * 30)
 
 
 def test_a_wrong_declaration_is_noticed():
