@@ -151,7 +151,7 @@ def resources(kernel: Kernel, target: Target) -> Resources:
     log = _link_log(ptx, target, kernel.cooperative)
     entry = log[log.index("Compiling entry function") :]
 
-    code = machine_code.read(cubin)
+    code = machine_code.read(cubin, kernel.function.__name__)
 
     def number(pattern: str) -> int:
         found = re.search(pattern, entry)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -385,6 +386,47 @@ def require_compiler() -> None:
             f"backend='cuda' needs NVIDIA's compiler library libnvvm, which cannot be loaded: {INSTALL}. "
             f"The loader said: {_first_line(problem)}"
         ) from problem
+    linker, compiler = _linker_version(), _version_of("nvidia-nvvm")
+    if compiler is not None and (compiler > linker or compiler[0] != linker[0]):
+        raise CudaMissing(
+            "backend='cuda' needs a linker that reads what its compiler writes: libnvvm is of CUDA "
+            f"{_dotted(compiler)}, nvJitLink of CUDA {_dotted(linker)}. Both come with: {INSTALL}"
+        )
+
+
+def _linker_version() -> tuple[int, int]:
+    """The CUDA version of nvJitLink, or :class:`CudaMissing`."""
+    try:
+        from cuda.bindings import nvjitlink
+
+        major, minor = nvjitlink.version()
+    except Exception as problem:
+        raise CudaMissing(
+            f"backend='cuda' needs NVIDIA's linker library nvJitLink, which cannot be loaded: {INSTALL}. "
+            f"The loader said: {_first_line(problem)}"
+        ) from problem
+    return major, minor
+
+
+def _version_of(package: str) -> tuple[int, int] | None:
+    """CUDA version of an installed package of NVIDIA's; None for a library from elsewhere."""
+    try:
+        major, minor = metadata.version(package).split(".")[:2]
+    except metadata.PackageNotFoundError:
+        return None
+    return int(major), int(minor)
+
+
+def _driver_version() -> tuple[int, int]:
+    """The newest CUDA version that the driver is for."""
+    from cuda.bindings import driver
+
+    _, number = driver.cuDriverGetVersion()
+    return number // 1000, number % 1000 // 10
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
 
 
 def require_gpu() -> None:
@@ -397,6 +439,12 @@ def require_gpu() -> None:
             "backend='cuda' needs an NVIDIA GPU and its driver (580 or newer, for CUDA 13), and found none that works. "
             f"The driver said: {_first_line(cuda.cuda_error()) or 'no device'}. backend='cpu' needs neither; "
             "lstm_numba.gpu.device.use_device(EmulatedDevice()) runs the kernels slowly without a GPU"
+        )
+    driver, linker = _driver_version(), _linker_version()
+    if driver[0] < linker[0]:  # within a major version, any driver runs what any linker has linked
+        raise CudaMissing(
+            f"backend='cuda' needs a newer driver: this one is for CUDA {_dotted(driver)}, the libraries are those of "
+            f"CUDA {_dotted(linker)} (for CUDA 13: driver 580 or newer)"
         )
     capability = tuple(cuda.get_current_device().compute_capability)
     if capability < OLDEST:

@@ -31,13 +31,15 @@ class Code:
         return sum(any(first <= place <= last for first, last in self.loops) for place in positions)
 
 
-def read(cubin: bytes) -> Code:
-    """Find loops, spills and products of tensor cores in a cubin with one kernel.
+def read(cubin: bytes, name: str) -> Code:
+    """Find loops, spills and products of tensor cores in a cubin.
 
     Parameters
     ----------
     cubin
         For compute capability 7.0 or higher.
+    name
+        Part of the name of a kernel; a library's kernels may be in the cubin too.
 
     Returns
     -------
@@ -47,9 +49,9 @@ def read(cubin: bytes) -> Code:
     Raises
     ------
     ValueError
-        If ``cubin`` does not hold exactly one kernel, or its branches are encoded in a way that is not known.
+        If there is not exactly one such kernel, or its branches are encoded in a way that is not known.
     """
-    words = list(struct.iter_unpack("<QQ", _text(cubin)))
+    words = list(struct.iter_unpack("<QQ", _text(cubin, name)))
     operations = [low & 0xFFF for low, _ in words]
 
     def places(*wanted: int) -> tuple[int, ...]:
@@ -85,7 +87,7 @@ def _signed(bits: int) -> int:
     return bits - (1 << 32) if bits >> 31 else bits
 
 
-def _text(cubin: bytes) -> bytes:
+def _text(cubin: bytes, kernel: str) -> bytes:
     """The section ``.text.<kernel>`` of an ELF file."""
     if cubin[:4] != b"\x7fELF":
         raise ValueError(f"cubin: expected an ELF file, got one that begins with {cubin[:4]!r}")
@@ -97,7 +99,11 @@ def _text(cubin: bytes) -> bytes:
     def name(offset: int) -> bytes:
         return cubin[start + offset : cubin.index(b"\0", start + offset)]
 
-    found = [cubin[at : at + length] for offset, _, _, _, at, length in sections if name(offset).startswith(b".text.")]
+    found = [
+        cubin[at : at + length]
+        for offset, _, _, _, at, length in sections
+        if name(offset).startswith(b".text.") and kernel.encode() in name(offset)
+    ]
     if len(found) != 1:
-        raise ValueError(f"cubin: expected one kernel, found {len(found)}")
+        raise ValueError(f"cubin: expected one kernel named {kernel!r}, found {len(found)}")
     return found[0]

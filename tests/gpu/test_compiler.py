@@ -73,25 +73,33 @@ def test_messages_between_blocks_have_release_and_acquire_semantics():
 def test_a_kernel_that_spills_is_noticed():
     """The same kernel with too many weights per thread."""
     kernel = slices.backward("lstm", 64, 1, 1, 1, 1, "tf32")
-    assert resources(kernel, (9, 0, "a")).stack_bytes > SPILL_LIMIT
+    found = resources(kernel, (9, 0, "a"))
+    assert found.stack_bytes > SPILL_LIMIT
+    assert found.looped_spill_loads > 16
 
 
 @pytest.mark.parametrize("target", [(8, 0), (9, 0, "a")], ids=str)
 def test_where_the_machine_code_spills(target):
     """The code is read right: as many products as the kernel has, all of them in one loop over the steps."""
-    few, many = slices.backward("lstm", 32, 1, 1, 2, 1, "tf32"), slices.backward("lstm", 64, 1, 1, 1, 1, "tf32")
-    code = machine_code.read(compiled(few, target)[1])
+    kernel = slices.backward("lstm", 32, 1, 1, 2, 1, "tf32")
+    code = machine_code.read(compiled(kernel, target)[1], "slice_backward")
     assert len(code.tensor_core) == 4 * 32 // 8
     assert code.looped(code.tensor_core) == 4 * 32 // 8
     assert code.spill_stores == code.spill_loads == ()
-    code = machine_code.read(compiled(many, target)[1])
-    assert len(code.tensor_core) == code.looped(code.tensor_core) > 0
-    assert code.looped(code.spill_loads) > 16
+
+
+def test_a_kernel_beside_those_of_a_library():
+    """A cooperative kernel is linked with CUDA's device runtime."""
+    kernel = grid.backward("lstm", 256, 16, "tf32")
+    _, cubin = compiled(kernel, (8, 0))
+    assert len(machine_code.read(cubin, "grid_backward").tensor_core) == 2 * 4 * 256 // 8 // 8  # tiles, depth, warps
+    with pytest.raises(ValueError, match="expected one kernel named 'nothing', found 0"):
+        machine_code.read(cubin, "nothing")
 
 
 def test_other_files_are_refused():
     with pytest.raises(ValueError, match="expected an ELF file"):
-        machine_code.read(b"PTX" * 30)
+        machine_code.read(b"PTX" * 30, "kernel")
 
 
 def test_a_wrong_declaration_is_noticed():
