@@ -107,7 +107,7 @@ def family_of(problem: Any) -> str | None:
     """Return the family for a :class:`lstm_numba.backend.Problem` on the chip in use, None if there is none."""
     from lstm_numba.gpu.device import chip
 
-    if problem.cell not in CELLS or problem.P != problem.H:
+    if problem.cell not in CELLS:
         return None
     return family(problem.H, problem.dtype, chip())
 

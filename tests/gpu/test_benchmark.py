@@ -48,6 +48,17 @@ def test_graphs_are_timed_once_per_replay_and_not_while_recorded(device, monkeyp
     assert marks == [4, 1, 1]
 
 
+def test_the_shapes_cover_the_whole_range_and_the_best_come_first():
+    shapes = cuda_speed.SHAPES
+    assert shapes[0] == (1024, 16, 768)
+    assert len(set(shapes)) == len(shapes)
+    every = {(T, B, H) for T in (64, 256, 1024) for B in (1, 8, 32, 64, 256) for H in (32, 64, 128, 256, 512, 1024)}
+    assert every <= set(shapes)
+    early = shapes[:40]
+    for place, values in enumerate(zip(*shapes, strict=True)):
+        assert set(values) == {shape[place] for shape in early}  # a short run has something of everything
+
+
 def test_a_wrong_result_is_not_timed(tmp_path, device, monkeypatch):
     wrong = cuda_speed.layer_forward
 

@@ -371,6 +371,10 @@ def test_copies_sums_and_additions(rng):
     assert_same(both_ways(dense.copy_rows("float64"), 1, source, 0, 7, 7, target, 0, 6, 5, 30, lengths, 2, False))
     assert_same(both_ways(dense.sum_parts("float64"), 1, source, np.full(14, np.nan), 3, 14))
     assert_same(both_ways(dense.add("float64"), 1, source, rng.normal(size=42), 42))
+    for reverse in (0, 1):
+        first, every = rng.normal(size=14), rng.normal(size=42)
+        assert_same(both_ways(dense.add_to_first("float64"), 1, first, every, lengths, 2, 7, reverse, 14))
+        assert_same(both_ways(dense.take_first("float64"), 1, every, first, lengths, 2, 7, reverse, 14))
     pairs = both_ways(dense.swap("float64"), 1, source, np.full(42, np.nan), 3, 2, 7, 42)
     assert_same(pairs)
     np.testing.assert_array_equal(pairs[1][0].reshape(2, 3, 7), source.reshape(3, 2, 7).swapaxes(0, 1))
