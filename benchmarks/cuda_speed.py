@@ -41,7 +41,9 @@ _FIRST = [
 ]
 SHAPES = list(dict.fromkeys([*_FIRST, *((T, B, H) for T in (256, 64, 1024) for B in BATCHES for H in UNITS)]))
 ROUNDS = 9
-TOLERANCE = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 5e-2}
+# Largest difference from cuDNN in float32, over the largest number. With factors rounded in NumPy it is 6e-4 for
+# bfloat16, there and back, at T = 256 and up to 512 units.
+TOLERANCE = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 1e-2}
 
 
 def _timed_launches(base: type) -> type:
@@ -106,7 +108,7 @@ class WallClock:
 
 
 def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> dict[str, dict[str, Callable[[], Any]]]:
-    """Calls by name: forward for inference, and forward with backward; each returns y as it is."""
+    """Calls by name: forward for inference, and forward with backward; they return y, and with backward dx too."""
     rng = np.random.default_rng(seed)
     x = torch.as_tensor(rng.normal(size=(T, B, H)).astype(np.float32), device=where)
     dy = torch.as_tensor(rng.normal(size=(T, B, H)).astype(np.float32), device=where)
@@ -118,18 +120,18 @@ def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> di
 
     def ours_forward(name: str) -> Any:
         with precision(name):
-            return layer_forward("lstm", ours_x, (zeros, zeros), weights, None, False)[0]
+            return layer_forward("lstm", ours_x, (zeros, zeros), weights, None, False)[:1]
 
     def ours_training(name: str) -> Any:
         with precision(name):
             y, _, cache = layer_forward("lstm", ours_x, (zeros, zeros), weights, None, True)
-            layer_gradients("lstm", ours_dy, (zeros, zeros), cache, weights)
-        return y
+            dx, _, _ = layer_gradients("lstm", ours_dy, (zeros, zeros), cache, weights)
+        return y, dx
 
     def torch_forward(layer: Any, given: Any, tf32: bool) -> Any:
         torch.backends.cudnn.allow_tf32 = tf32
         with torch.no_grad():
-            return layer(given)[0]
+            return layer(given)[:1]
 
     def torch_training(layer: Any, given: Any, gradient: Any, tf32: bool) -> Any:
         torch.backends.cudnn.allow_tf32 = tf32
@@ -137,7 +139,7 @@ def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> di
         leaf = given.detach().requires_grad_()
         y, _ = layer(leaf)
         y.backward(gradient)
-        return y.detach()
+        return y.detach(), leaf.grad
 
     calls: dict[str, dict[str, Callable[[], Any]]] = {}
     for name in PRECISIONS:
@@ -165,13 +167,14 @@ def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> di
 
 
 def _check(torch: Any, where: str, calls: dict[str, dict[str, Callable[[], Any]]]) -> None:
-    expected = calls["cudnn float32"]["forward"]().float().cpu().numpy()
+    expected = calls["cudnn float32"]["training"]()
     for name in PRECISIONS:
         for way in ("forward", "training"):
-            found = torch.as_tensor(calls[f"ours {name}"][way](), device=where).cpu().numpy()
-            worst = float(np.abs(found - expected).max())
-            if not worst < TOLERANCE[name]:
-                raise AssertionError(f"ours {name}, {way}: differs from cuDNN by {worst:.1e}")
+            for what, ours, theirs in zip(("y", "dx"), calls[f"ours {name}"][way](), expected, strict=False):
+                difference = (torch.as_tensor(ours, device=where) - theirs).abs().max()
+                worst = float(difference / theirs.abs().max())
+                if not worst < TOLERANCE[name]:
+                    raise AssertionError(f"ours {name}, {way}: {what} differs from cuDNN by {worst:.1e}")
 
 
 def measure(

@@ -59,18 +59,19 @@ def test_the_shapes_cover_the_whole_range_and_the_best_come_first():
         assert set(values) == {shape[place] for shape in early}  # a short run has something of everything
 
 
-def test_a_wrong_result_is_not_timed(tmp_path, device, monkeypatch):
-    wrong = cuda_speed.layer_forward
+@pytest.mark.parametrize(("function", "what"), [("layer_forward", "y"), ("layer_gradients", "dx")])
+def test_a_wrong_result_is_not_timed(tmp_path, device, monkeypatch, function, what):
+    right = getattr(cuda_speed, function)
 
-    def off_by_one(*arguments):
-        y, state, cache = wrong(*arguments)
-        return y + 1, state, cache
+    def off_by_half(*arguments):
+        first, *others = right(*arguments)
+        return first * 1.5, *others
 
-    monkeypatch.setattr(cuda_speed, "layer_forward", off_by_one)
+    monkeypatch.setattr(cuda_speed, function, off_by_half)
     clock = cuda_speed.WallClock()
     result = cuda_speed.run(tmp_path / "cuda.json", torch, "cpu", device, clock, [(2, 1, 16)], seconds=60, rounds=1)
     assert result["rows"] == []
-    assert "differs from cuDNN by 1.0e+00" in result["failed"][0]["error"]
+    assert f"{what} differs from cuDNN by 5.0e-01" in result["failed"][0]["error"]
 
 
 def test_it_stops_when_the_time_is_over(tmp_path, device):
