@@ -81,8 +81,8 @@ bench: $(STAMP) ## time the kernels; writes benchmarks/results/, the README's ta
 	$(PY) -m benchmarks report --update
 
 test-gpu: $(STAMP) ## test the kernels on this machine's NVIDIA GPU; fails without one
-	LSTM_NUMBA_GPU=required $(PY) -m pytest tests/gpu/on_device
-	$(PY) -m pytest tests/layers tests/test_explain.py tests/test_gradcheck.py -k cuda
+	LSTM_NUMBA_GPU=required $(PY) -m pytest -n $(JOBS) tests/gpu/on_device
+	$(PY) -m pytest -n $(JOBS) tests/layers tests/test_explain.py tests/test_gradcheck.py -k cuda
 
 bench-gpu: $(STAMP) ## time the kernels on this machine's NVIDIA GPU against cuDNN, into benchmarks/results/cuda.json
 	$(PY) -m benchmarks.cuda_speed

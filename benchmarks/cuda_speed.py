@@ -12,7 +12,8 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,21 @@ from lstm_numba.gpu.plan import PRECISIONS, plan, precision
 
 RESULT = Path(__file__).parent / "results" / "cuda.json"
 
-# T, B, H with I = H. The anchor of the literature first, then small to large, so that a short run has the best part.
-SHAPES = [
+# T, B, H with I = H. The anchor of the literature first, then the rest such that a run that is cut short has the best
+# part. 192 and 384 are either side of where PyTorch stops to get cuDNN's kernels for small H.
+UNITS, BATCHES, STEPS = (32, 64, 128, 256, 512, 1024), (1, 8, 32, 64, 256), (64, 256, 1024)
+_FIRST = [
     (1024, 16, 768),
-    *((256, B, H) for H in (32, 64, 128, 256, 512, 1024) for B in (1, 8, 32, 64)),
+    *((256, B, H) for H in UNITS for B in (1, 8, 32, 64)),
+    *((256, 32, H) for H in (192, 384, 768)),
     *((T, 16, H) for T in (64, 1024) for H in (64, 256, 512)),
-    *((64, 256, H) for H in (64, 256, 1024)),
+    *((64, 256, H) for H in UNITS),
 ]
+SHAPES = list(dict.fromkeys([*_FIRST, *((T, B, H) for T in (256, 64, 1024) for B in BATCHES for H in UNITS)]))
 ROUNDS = 9
-TOLERANCE = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 5e-2}
+# Largest difference from cuDNN in float32, over the largest number. With factors rounded in NumPy it is 6e-4 for
+# bfloat16, there and back, at T = 256 and up to 512 units.
+TOLERANCE = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 1e-2}
 
 
 def _timed_launches(base: type) -> type:
@@ -49,11 +56,27 @@ def _timed_launches(base: type) -> type:
             self.marks: list[tuple[Any, Any]] = []
 
         def launch(self, kernel: Kernel, blocks: int, *arguments: Any) -> None:
-            recurrent = self.clock is not None and kernel.stand_in is None
-            start = self.clock() if recurrent else None
-            super().launch(kernel, blocks, *arguments)
-            if recurrent:
-                self.marks.append((start, self.clock()))
+            with self._timed(self.clock if kernel.stand_in is None else None):
+                super().launch(kernel, blocks, *arguments)
+
+        def record(self, launches: Callable[[], None]) -> Any:
+            with self._timed(None):  # nothing runs
+                return super().record(launches)
+
+        def replay(self, graph: Any) -> None:
+            with self._timed(self.clock):
+                super().replay(graph)
+
+        @contextmanager
+        def _timed(self, clock: Callable[[], Any] | None) -> Iterator[None]:
+            before, self.clock = self.clock, None
+            start = clock() if clock else None
+            try:
+                yield
+            finally:
+                self.clock = before
+            if clock:
+                self.marks.append((start, clock()))
 
     return Timed
 
@@ -85,7 +108,7 @@ class WallClock:
 
 
 def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> dict[str, dict[str, Callable[[], Any]]]:
-    """Calls by name: forward for inference, and forward with backward; each returns y as it is."""
+    """Calls by name: forward for inference, and forward with backward; they return y, and with backward dx too."""
     rng = np.random.default_rng(seed)
     x = torch.as_tensor(rng.normal(size=(T, B, H)).astype(np.float32), device=where)
     dy = torch.as_tensor(rng.normal(size=(T, B, H)).astype(np.float32), device=where)
@@ -97,18 +120,18 @@ def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> di
 
     def ours_forward(name: str) -> Any:
         with precision(name):
-            return layer_forward("lstm", ours_x, (zeros, zeros), weights, None, False)[0]
+            return layer_forward("lstm", ours_x, (zeros, zeros), weights, None, False)[:1]
 
     def ours_training(name: str) -> Any:
         with precision(name):
             y, _, cache = layer_forward("lstm", ours_x, (zeros, zeros), weights, None, True)
-            layer_gradients("lstm", ours_dy, (zeros, zeros), cache, weights)
-        return y
+            dx, _, _ = layer_gradients("lstm", ours_dy, (zeros, zeros), cache, weights)
+        return y, dx
 
     def torch_forward(layer: Any, given: Any, tf32: bool) -> Any:
         torch.backends.cudnn.allow_tf32 = tf32
         with torch.no_grad():
-            return layer(given)[0]
+            return layer(given)[:1]
 
     def torch_training(layer: Any, given: Any, gradient: Any, tf32: bool) -> Any:
         torch.backends.cudnn.allow_tf32 = tf32
@@ -116,7 +139,7 @@ def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> di
         leaf = given.detach().requires_grad_()
         y, _ = layer(leaf)
         y.backward(gradient)
-        return y.detach()
+        return y.detach(), leaf.grad
 
     calls: dict[str, dict[str, Callable[[], Any]]] = {}
     for name in PRECISIONS:
@@ -144,13 +167,14 @@ def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> di
 
 
 def _check(torch: Any, where: str, calls: dict[str, dict[str, Callable[[], Any]]]) -> None:
-    expected = calls["cudnn float32"]["forward"]().float().cpu().numpy()
+    expected = calls["cudnn float32"]["training"]()
     for name in PRECISIONS:
         for way in ("forward", "training"):
-            found = torch.as_tensor(calls[f"ours {name}"][way](), device=where).cpu().numpy()
-            worst = float(np.abs(found - expected).max())
-            if not worst < TOLERANCE[name]:
-                raise AssertionError(f"ours {name}, {way}: differs from cuDNN by {worst:.1e}")
+            for what, ours, theirs in zip(("y", "dx"), calls[f"ours {name}"][way](), expected, strict=False):
+                difference = (torch.as_tensor(ours, device=where) - theirs).abs().max()
+                worst = float(difference / theirs.abs().max())
+                if not worst < TOLERANCE[name]:
+                    raise AssertionError(f"ours {name}, {way}: {what} differs from cuDNN by {worst:.1e}")
 
 
 def measure(

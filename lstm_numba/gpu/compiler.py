@@ -15,6 +15,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+from lstm_numba.gpu import machine_code
 from lstm_numba.gpu.binding import DeviceFunction, Kernel, bind
 from lstm_numba.gpu.ptx import Builtin, Instruction, lower
 
@@ -23,7 +24,10 @@ Target = tuple[int, int] | tuple[int, int, str]
 
 @dataclass(frozen=True)
 class Resources:
-    """What one kernel needs on one chip; bytes per thread for spills, per block for shared memory."""
+    """What one kernel needs on one chip; bytes per thread for spills, per block for shared memory.
+
+    ``looped_spill_loads`` counts instructions that read spilled values inside of loops, that is in every time step.
+    """
 
     kernel: str
     target: str
@@ -32,6 +36,7 @@ class Resources:
     stack_bytes: int
     spill_stores: int
     spill_loads: int
+    looped_spill_loads: int
     shared_bytes: int
     cubin_bytes: int
 
@@ -146,6 +151,8 @@ def resources(kernel: Kernel, target: Target) -> Resources:
     log = _link_log(ptx, target, kernel.cooperative)
     entry = log[log.index("Compiling entry function") :]
 
+    code = machine_code.read(cubin, kernel.function.__name__)
+
     def number(pattern: str) -> int:
         found = re.search(pattern, entry)
         return int(found.group(1)) if found else 0
@@ -158,6 +165,7 @@ def resources(kernel: Kernel, target: Target) -> Resources:
         stack_bytes=number(r"(\d+) bytes stack frame"),
         spill_stores=number(r"(\d+) bytes spill stores"),
         spill_loads=number(r"(\d+) bytes spill loads"),
+        looped_spill_loads=code.looped(code.spill_loads),
         shared_bytes=number(r"(\d+) bytes smem"),
         cubin_bytes=len(cubin),
     )

@@ -5,9 +5,10 @@ emulator too. What is missing for a GPU is found out here, once, and said in one
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lstm_numba.gpu.binding import Kernel
+from lstm_numba.gpu.graphs import GraphDriver, Workspaces
 from lstm_numba.gpu.plan import H100, Chip
 
 INSTALL = 'pip install "lstm_numba[cuda]"'
@@ -29,6 +31,11 @@ class Device(Protocol):
     """Where arrays live and kernels run."""
 
     chip: Chip
+    workspaces: Workspaces
+
+    @property
+    def stream(self) -> int | None:
+        """Address of the stream in use, None for the default stream."""
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return an array with arbitrary content."""
@@ -47,6 +54,18 @@ class Device(Protocol):
 
     def on_stream(self, pointer: int | None) -> AbstractContextManager:
         """Do everything on a given stream in a ``with`` block; None for the default stream."""
+
+    def fill(self, target: Any, source: Any) -> None:
+        """Copy an array of the host or the device into one of the device."""
+
+    def record(self, launches: Callable[[], None]) -> Any:
+        """Return the launches of a function as a graph, without computing anything."""
+
+    def replay(self, graph: Any) -> None:
+        """Put all launches of a graph on the stream."""
+
+    def forget(self, graph: Any) -> None:
+        """Give a graph back."""
 
     def product(self, A: Any, a: tuple[int, int], B: Any, b: tuple[int, int], bias: Any, C: Any, M: int, N: int, K: int,
                 tf32: bool) -> bool:  # fmt: skip
@@ -80,8 +99,11 @@ class EmulatedDevice:
         from lstm_numba.gpu.emulator import Emulator
 
         self.chip = chip
+        self.workspaces = Workspaces()
+        self.stream: int | None = None
         self.launches: list[str] = []
         self.streams: list[int | None] = []  # of the blocks entered
+        self._recorded: list[tuple] | None = None
         self._everything = everything
         self._emulator = Emulator(seed=seed)
 
@@ -103,7 +125,10 @@ class EmulatedDevice:
         return np.array(array)
 
     def launch(self, kernel: Kernel, blocks: int, *arguments: Any) -> None:
-        """Run the kernel to its end."""
+        """Run the kernel to its end, or write it down for a graph."""
+        if self._recorded is not None:
+            self._recorded.append((kernel, blocks, *arguments))
+            return
         self.launches.append(kernel.name)
         if kernel.stand_in is not None and not self._everything:
             kernel.stand_in(*arguments)
@@ -114,7 +139,34 @@ class EmulatedDevice:
     def on_stream(self, pointer: int | None) -> Iterator[None]:
         """Only write down which stream it would be."""
         self.streams.append(pointer)
-        yield
+        before, self.stream = self.stream, pointer
+        try:
+            yield
+        finally:
+            self.stream = before
+
+    def fill(self, target: Any, source: Any) -> None:
+        """Copy."""
+        target[...] = source
+
+    def record(self, launches: Callable[[], None]) -> list[tuple]:
+        """Return what is launched, with the arrays themselves: later content is seen, as on a GPU."""
+        found: list[tuple] = []
+        self._recorded = found
+        try:
+            launches()
+        finally:
+            self._recorded = None
+        return found
+
+    def replay(self, graph: list[tuple]) -> None:
+        """Launch all that was written down."""
+        for launched in graph:
+            self.launch(*launched)
+
+    def forget(self, graph: list[tuple]) -> None:
+        """Make it useless."""
+        graph.clear()
 
     def product(self, *arguments: Any) -> bool:
         """No vendor here: our own kernel, or its stand-in."""
@@ -139,8 +191,10 @@ class GpuDevice:
         self._cuda = cuda
         current = cuda.get_current_device()
         self.chip = Chip(tuple(current.compute_capability), current.MULTIPROCESSOR_COUNT)
+        self.workspaces = Workspaces()
+        self.stream: int | None = None  # its address
         self._stream: Any = 0
-        self._pointer: int | None = None  # its address
+        self._graphs: GraphDriver | None = None
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return uninitialised memory."""
@@ -157,12 +211,12 @@ class GpuDevice:
             return self._cuda.to_device(np.ascontiguousarray(array), stream=self._stream)
         if getattr(array, "__cuda_array_interface__", None) is not None:
             # The launches go to the stream that the array's library works on: there is nothing to wait for.
-            found = self._cuda.as_cuda_array(array, sync=stream_of(array) != self._pointer)
+            found = self._cuda.as_cuda_array(array, sync=stream_of(array) != self.stream)
         else:
             from cuda.core.utils import StridedMemoryView
             from numba.cuda.api import from_cuda_array_interface
 
-            view = StridedMemoryView.from_dlpack(array, stream_ptr=self._pointer or 1)  # 1: the legacy default stream
+            view = StridedMemoryView.from_dlpack(array, stream_ptr=self.stream or 1)  # 1: the legacy default stream
             strides = None if view.strides is None else tuple(view.dtype.itemsize * step for step in view.strides)
             described = {"shape": tuple(view.shape), "strides": strides, "typestr": view.dtype.str,
                          "data": (view.ptr, view.readonly), "version": 3}  # fmt: skip
@@ -192,18 +246,43 @@ class GpuDevice:
         library = vendor.find()
         if library is None or 0 in (*a, *b):
             return False
-        vendor.product(library, self._pointer, A, a, B, b, bias, C, M, N, K, tf32)
+        vendor.product(library, self.stream, A, a, B, b, bias, C, M, N, K, tf32)
         return True
 
     @contextmanager
     def on_stream(self, pointer: int | None) -> Iterator[None]:
         """Do everything on a given stream in a ``with`` block."""
-        before = self._stream, self._pointer
-        self._stream, self._pointer = self._cuda.external_stream(pointer) if pointer else 0, pointer
+        before = self._stream, self.stream
+        self._stream, self.stream = self._cuda.external_stream(pointer) if pointer else 0, pointer
         try:
             yield
         finally:
-            self._stream, self._pointer = before
+            self._stream, self.stream = before
+
+    def fill(self, target: Any, source: Any) -> None:
+        """Copy on the stream."""
+        target.copy_to_device(source, stream=self._stream)
+
+    def record(self, launches: Callable[[], None]) -> Any:
+        """Record on a stream of its own."""
+
+        def on(stream: int) -> None:
+            with self.on_stream(stream):
+                launches()
+
+        if self._graphs is None:
+            self._graphs = GraphDriver()
+        return self._graphs.record(on)
+
+    def replay(self, graph: Any) -> None:
+        """One call for all launches."""
+        assert self._graphs is not None  # which has recorded it
+        self._graphs.replay(graph, self.stream)
+
+    def forget(self, graph: Any) -> None:
+        """Wait until it has run, and free it."""
+        assert self._graphs is not None
+        self._graphs.destroy(graph)
 
 
 def stream_of(array: Any) -> int | None:
@@ -307,6 +386,47 @@ def require_compiler() -> None:
             f"backend='cuda' needs NVIDIA's compiler library libnvvm, which cannot be loaded: {INSTALL}. "
             f"The loader said: {_first_line(problem)}"
         ) from problem
+    linker, compiler = _linker_version(), _version_of("nvidia-nvvm")
+    if compiler is not None and (compiler > linker or compiler[0] != linker[0]):
+        raise CudaMissing(
+            "backend='cuda' needs a linker that reads what its compiler writes: libnvvm is of CUDA "
+            f"{_dotted(compiler)}, nvJitLink of CUDA {_dotted(linker)}. Both come with: {INSTALL}"
+        )
+
+
+def _linker_version() -> tuple[int, int]:
+    """The CUDA version of nvJitLink, or :class:`CudaMissing`."""
+    try:
+        from cuda.bindings import nvjitlink
+
+        major, minor = nvjitlink.version()
+    except Exception as problem:
+        raise CudaMissing(
+            f"backend='cuda' needs NVIDIA's linker library nvJitLink, which cannot be loaded: {INSTALL}. "
+            f"The loader said: {_first_line(problem)}"
+        ) from problem
+    return major, minor
+
+
+def _version_of(package: str) -> tuple[int, int] | None:
+    """CUDA version of an installed package of NVIDIA's; None for a library from elsewhere."""
+    try:
+        major, minor = metadata.version(package).split(".")[:2]
+    except metadata.PackageNotFoundError:
+        return None
+    return int(major), int(minor)
+
+
+def _driver_version() -> tuple[int, int]:
+    """The newest CUDA version that the driver is for."""
+    from cuda.bindings import driver
+
+    _, number = driver.cuDriverGetVersion()
+    return number // 1000, number % 1000 // 10
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
 
 
 def require_gpu() -> None:
@@ -319,6 +439,12 @@ def require_gpu() -> None:
             "backend='cuda' needs an NVIDIA GPU and its driver (580 or newer, for CUDA 13), and found none that works. "
             f"The driver said: {_first_line(cuda.cuda_error()) or 'no device'}. backend='cpu' needs neither; "
             "lstm_numba.gpu.device.use_device(EmulatedDevice()) runs the kernels slowly without a GPU"
+        )
+    driver, linker = _driver_version(), _linker_version()
+    if driver[0] < linker[0]:  # within a major version, any driver runs what any linker has linked
+        raise CudaMissing(
+            f"backend='cuda' needs a newer driver: this one is for CUDA {_dotted(driver)}, the libraries are those of "
+            f"CUDA {_dotted(linker)} (for CUDA 13: driver 580 or newer)"
         )
     capability = tuple(cuda.get_current_device().compute_capability)
     if capability < OLDEST:

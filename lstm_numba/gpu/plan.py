@@ -47,7 +47,7 @@ def set_precision(precision: str) -> None:
     ----------
     precision
         ``"float32"`` (default, three products of TF32), ``"tf32"`` (one product, factors of 11 bits) or ``"bfloat16"``
-        (factors of 8 bits in the recurrent product forward; everything else as with ``"tf32"``).
+        (factors of 8 bits in the recurrent products, forward and backward; the large products as with ``"tf32"``).
 
     Raises
     ------
@@ -107,7 +107,7 @@ def family_of(problem: Any) -> str | None:
     """Return the family for a :class:`lstm_numba.backend.Problem` on the chip in use, None if there is none."""
     from lstm_numba.gpu.device import chip
 
-    if problem.cell not in CELLS or problem.P != problem.H:
+    if problem.cell not in CELLS:
         return None
     return family(problem.H, problem.dtype, chip())
 
@@ -123,7 +123,6 @@ def _grid_blocks(H: int) -> int:
 def plan(cell: str, H: int, B: int, dtype: str, chip: Chip, precision: str | None = None) -> Plan:
     """Choose kernels for a cell of ``H`` units and a batch of ``B`` on a chip."""
     precision = precision or _precision
-    back = "tf32" if precision == "bfloat16" else precision
     chosen = family(H, dtype, chip)
     if chosen == "steps":
         return Plan(chosen, H, dtype, steps.forward(cell, dtype), steps.backward(cell, dtype), 1, 1, 0)
@@ -139,7 +138,7 @@ def plan(cell: str, H: int, B: int, dtype: str, chip: Chip, precision: str | Non
             padded,
             precision,
             grid.forward(cell, padded, blocks, tiles, split, precision),
-            grid.backward(cell, padded, blocks, back, warps=16 if padded % 64 == 0 else 8),
+            grid.backward(cell, padded, blocks, precision, warps=16 if padded % 64 == 0 else 8),
             blocks,
             blocks,
             teams,
@@ -156,7 +155,7 @@ def plan(cell: str, H: int, B: int, dtype: str, chip: Chip, precision: str | Non
         padded,
         precision,
         slices.forward(cell, padded, blocks, tiles, precision),
-        slices.backward(cell, padded, back_blocks, 2 if crowded else 1, warps, split, back),
+        slices.backward(cell, padded, back_blocks, 2 if crowded else 1, warps, split, precision),
         blocks,
         back_blocks,
         0,

@@ -91,7 +91,12 @@ def _time_first(stack: "RecurrentStack", work: Any, array: Any, batched: bool) -
 
 def _zero_state(stack: "RecurrentStack", work: Any, B: int) -> tuple[Any, ...]:
     rows = stack.num_layers * len(stack._directions)
-    return tuple(work.zeros((rows, B, stack.hidden_size), stack.dtype) for _ in range(1 + (stack._cell == "lstm")))
+    return tuple(work.zeros((rows, B, width), stack.dtype) for width in _widths(stack))
+
+
+def _widths(stack: "RecurrentStack") -> list[int]:
+    """Of the parts of the state."""
+    return [stack._state_width, stack.hidden_size] if stack._cell == "lstm" else [stack._state_width]
 
 
 def _read_state(stack: "RecurrentStack", work: Any, name: str, state: Any, B: int, batched: bool) -> tuple[Any, ...]:
@@ -99,12 +104,12 @@ def _read_state(stack: "RecurrentStack", work: Any, name: str, state: Any, B: in
     if pair != isinstance(state, (tuple, list)) or (pair and len(state) != 2):
         raise TypeError(f"{name}: expected {'a pair (h, c) of arrays' if pair else 'one array h'}, got {type(state)}")
     parts = []
-    for letter, value in zip("hc", state if pair else (state,), strict=False):
+    for letter, width, value in zip("hc", _widths(stack), state if pair else (state,), strict=False):
         label = f"{name}[{letter}]" if pair else name
         array = work.take(label, value, stack.dtype)
         axes = {"num_layers*directions": stack.num_layers * len(stack._directions)} | ({"B": B} if batched else {})
-        check_shape(label, array, axes | {"H": stack.hidden_size})
-        parts.append(array.reshape(array.shape[0], B, stack.hidden_size))
+        check_shape(label, array, axes | {"proj_size" if width != stack.hidden_size else "H": width})
+        parts.append(array.reshape(array.shape[0], B, width))
     return tuple(parts)
 
 

@@ -82,7 +82,7 @@ class LSTM(_Recurrent, torch.nn.LSTM):
     bidirectional
         Run a second LSTM from the last step to the first.
     proj_size
-        Size of the hidden state after a linear projection, 0 for none. On the CPU only.
+        Size of the hidden state after a linear projection, 0 for none.
     device, dtype
         Of the parameters; ``torch.float32`` or ``torch.float64``.
 

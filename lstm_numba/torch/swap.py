@@ -152,6 +152,4 @@ def _obstacle(module: nn.Module) -> str | None:
             return f"{name} is {parameter.dtype}; kernels exist for float32 and float64"
         if parameter.device.type not in (*BACKENDS, "meta"):
             return f"{name} is on {parameter.device}; kernels exist for cpu and cuda"
-        if parameter.device.type == "cuda" and module.proj_size:
-            return "on a GPU there is no kernel with a projection"
     return ""

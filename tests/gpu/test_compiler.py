@@ -6,6 +6,7 @@ import os
 import pytest
 
 from benchmarks.cuda_resources import CHECKED, SPILL_LIMIT, label
+from lstm_numba.gpu import machine_code
 from lstm_numba.gpu.binding import Kernel
 from lstm_numba.gpu.compiler import compiled, resources
 from lstm_numba.gpu.kernels import grid, slices, steps
@@ -32,6 +33,7 @@ def test_resources(kernel, target):
     assert found.stack_bytes <= SPILL_LIMIT  # more would mean that weights left their registers
     assert found.spill_stores <= SPILL_LIMIT
     assert found.shared_bytes <= 48 * 1024  # what a launch gets without asking for more
+    assert found.looped_spill_loads <= 16  # per step and thread, beside hundreds of products
     assert found.cubin_bytes > 1000
 
 
@@ -57,6 +59,9 @@ def test_bfloat16_takes_one_instruction_for_sixteen_columns():
     ptx, _ = compiled(slices.forward("lstm", 32, 1, 1, "bfloat16"), (8, 0))
     assert ptx.count("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32") == 32 // 16
     assert "m16n8k8" not in ptx
+    ptx, _ = compiled(slices.backward("lstm", 32, 1, 1, 2, 1, "bfloat16"), (8, 0))
+    assert ptx.count("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32") == 4 * 32 // 16
+    assert "m16n8k8" not in ptx
 
 
 def test_messages_between_blocks_have_release_and_acquire_semantics():
@@ -68,7 +73,33 @@ def test_messages_between_blocks_have_release_and_acquire_semantics():
 def test_a_kernel_that_spills_is_noticed():
     """The same kernel with too many weights per thread."""
     kernel = slices.backward("lstm", 64, 1, 1, 1, 1, "tf32")
-    assert resources(kernel, (9, 0, "a")).stack_bytes > SPILL_LIMIT
+    found = resources(kernel, (9, 0, "a"))
+    assert found.stack_bytes > SPILL_LIMIT
+    assert found.looped_spill_loads > 16
+
+
+@pytest.mark.parametrize("target", [(8, 0), (9, 0, "a")], ids=str)
+def test_where_the_machine_code_spills(target):
+    """The code is read right: as many products as the kernel has, all of them in one loop over the steps."""
+    kernel = slices.backward("lstm", 32, 1, 1, 2, 1, "tf32")
+    code = machine_code.read(compiled(kernel, target)[1], "slice_backward")
+    assert len(code.tensor_core) == 4 * 32 // 8
+    assert code.looped(code.tensor_core) == 4 * 32 // 8
+    assert code.spill_stores == code.spill_loads == ()
+
+
+def test_a_kernel_beside_those_of_a_library():
+    """A cooperative kernel is linked with CUDA's device runtime."""
+    kernel = grid.backward("lstm", 256, 16, "tf32")
+    _, cubin = compiled(kernel, (8, 0))
+    assert len(machine_code.read(cubin, "grid_backward").tensor_core) == 2 * 4 * 256 // 8 // 8  # tiles, depth, warps
+    with pytest.raises(ValueError, match="expected one kernel named 'nothing', found 0"):
+        machine_code.read(cubin, "nothing")
+
+
+def test_other_files_are_refused():
+    with pytest.raises(ValueError, match="expected an ELF file"):
+        machine_code.read(b"PTX" * 30, "kernel")
 
 
 def test_a_wrong_declaration_is_noticed():

@@ -39,13 +39,41 @@ def test_the_compiler_library_is_missing(monkeypatch):
         require_compiler()
 
 
+@pytest.mark.skipif(not HAS_NUMBA_CUDA, reason="numba-cuda is not installed")
+@pytest.mark.parametrize(("compiler", "linker", "fits"), [((13, 0), (13, 0), True), ((13, 0), (13, 2), True),
+    (None, (13, 0), True), ((13, 5), (13, 0), False), ((12, 9), (13, 0), False)])  # fmt: skip
+def test_compiler_and_linker_of_different_toolkits(monkeypatch, compiler, linker, fits):
+    monkeypatch.setattr(device, "_version_of", lambda package: compiler)
+    monkeypatch.setattr(device, "_linker_version", lambda: linker)
+    if fits:
+        require_compiler()
+    else:
+        wanted = rf"libnvvm is of CUDA {compiler[0]}\.{compiler[1]}, nvJitLink of CUDA 13\.0"
+        with pytest.raises(CudaMissing, match=wanted):
+            require_compiler()
+
+
+@pytest.mark.skipif(not HAS_NUMBA_CUDA, reason="numba-cuda is not installed")
+def test_the_linker_library_is_missing(monkeypatch):
+    from cuda.bindings import nvjitlink
+
+    def fail():
+        raise RuntimeError("libnvJitLink.so: cannot open shared object file\nmore")
+
+    monkeypatch.setattr(nvjitlink, "version", fail)
+    with pytest.raises(CudaMissing, match=r"nvJitLink, which cannot be loaded: .* said: libnvJitLink.so: cannot"):
+        require_compiler()
+
+
 @pytest.fixture
 def pretended(monkeypatch):
     """A working compiler, and a driver that answers as the test wants."""
     from numba import cuda
 
-    def pretend(available, error=None, capability=(9, 0)):
+    def pretend(available, error=None, capability=(9, 0), driver=(13, 0)):
         monkeypatch.setattr(device, "require_compiler", lambda: None)
+        monkeypatch.setattr(device, "_driver_version", lambda: driver)
+        monkeypatch.setattr(device, "_linker_version", lambda: (13, 0))
         monkeypatch.setattr(cuda, "is_available", lambda: available)
         monkeypatch.setattr(cuda, "cuda_error", lambda: error)
         current = SimpleNamespace(compute_capability=capability, name="Old Chip")
@@ -63,6 +91,12 @@ def test_no_driver(pretended):
 def test_a_driver_without_a_device(pretended):
     pretended(False)
     with pytest.raises(CudaMissing, match="said: no device"):
+        require_gpu()
+
+
+def test_a_driver_that_is_too_old(pretended):
+    pretended(True, driver=(12, 8))
+    with pytest.raises(CudaMissing, match=r"newer driver: this one is for CUDA 12\.8, .* CUDA 13\.0 .*580 or newer"):
         require_gpu()
 
 

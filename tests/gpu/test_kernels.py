@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
 from lstm_numba.contract import Weights
 from lstm_numba.gpu.binding import Kernel
@@ -184,6 +185,58 @@ def test_grid(name, T, B, H, reverse, blocks, tiles, split, back_blocks, precisi
     problem.check_backward(*run_backward(problem, out, kernel, back_blocks, counters=True), TOLERANCE[precision])
 
 
+def rounded(x):
+    """To bfloat16 and back, by another library."""
+    return torch.from_numpy(np.ascontiguousarray(x)).to(torch.bfloat16).float().numpy()
+
+
+def lstm_with_rounded_factors(p, back=rounded):
+    """An LSTM whose recurrent products have factors in bfloat16, and nothing else; ``back`` rounds on the way back."""
+    h, c = p.h0, p.carry0
+    hs, saved = [h], []
+    for t in range(p.T):
+        z = p.gx[t] + np.einsum("bk,jsk->bjs", rounded(h), rounded(p.R))
+        s_i, s_f, s_o = (1 / (1 + np.exp(-z[..., slot])) for slot in (0, 1, 3))
+        g, before = np.tanh(z[..., 2]), c
+        c = s_f * before + s_i * g
+        h = s_o * np.tanh(c)
+        hs.append(h)
+        saved.append((s_i, s_f, g, s_o, before, c))
+    dh, dc, dz = p.dh_n, p.dcarry_n, np.empty_like(p.gx)
+    for t in reversed(range(p.T)):
+        s_i, s_f, g, s_o, before, after = saved[t]
+        dh = dh + p.dy[t]
+        dc = dc + dh * s_o * (1 - np.tanh(after) ** 2)
+        dz[t, ..., 0] = dc * g * s_i * (1 - s_i)
+        dz[t, ..., 1] = dc * before * s_f * (1 - s_f)
+        dz[t, ..., 2] = dc * s_i * (1 - g**2)
+        dz[t, ..., 3] = dh * np.tanh(after) * s_o * (1 - s_o)
+        dc = dc * s_f
+        dh = np.einsum("bjs,jsk->bk", back(dz[t]), back(p.R))
+    return np.array(hs), dz, dh, dc
+
+
+@pytest.mark.parametrize("family", ["block", "cluster", "grid"])
+def test_bfloat16_rounds_the_factors_of_recurrent_products_and_nothing_else(family):
+    """The kernels follow a recurrence that rounds there far more closely than one that does not on the way back."""
+    problem = Problem("lstm", 3, 5, 32, 0)
+    problem.lengths[:] = problem.T
+    blocks, counters = 1 if family == "block" else 2, family == "grid"
+    if family == "grid":
+        forward, backward = grid.forward("lstm", 32, 2, 1, 2, "bfloat16"), grid.backward("lstm", 32, 2, "bfloat16")
+    else:
+        forward = slices.forward("lstm", 32, blocks, 1, "bfloat16")
+        backward = slices.backward("lstm", 32, blocks, 1, 1, 1, "bfloat16")
+    hs, *gradients = lstm_with_rounded_factors(problem)
+    _, *otherwise = lstm_with_rounded_factors(problem, back=lambda x: x)
+    out = run_forward(problem, forward, blocks, counters=counters)
+    assert relative_error(out["hs"], hs) < 2e-5
+    found = run_backward(problem, out, backward, blocks, counters=counters)
+    for ours, expected, other in zip(found, gradients, otherwise, strict=True):
+        assert relative_error(ours, expected) < 2e-5
+        assert relative_error(other, expected) > 2e-4
+
+
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("reverse", [0, 1])
 def test_steps(name, reverse):
@@ -318,6 +371,10 @@ def test_copies_sums_and_additions(rng):
     assert_same(both_ways(dense.copy_rows("float64"), 1, source, 0, 7, 7, target, 0, 6, 5, 30, lengths, 2, False))
     assert_same(both_ways(dense.sum_parts("float64"), 1, source, np.full(14, np.nan), 3, 14))
     assert_same(both_ways(dense.add("float64"), 1, source, rng.normal(size=42), 42))
+    for reverse in (0, 1):
+        first, every = rng.normal(size=14), rng.normal(size=42)
+        assert_same(both_ways(dense.add_to_first("float64"), 1, first, every, lengths, 2, 7, reverse, 14))
+        assert_same(both_ways(dense.take_first("float64"), 1, every, first, lengths, 2, 7, reverse, 14))
     pairs = both_ways(dense.swap("float64"), 1, source, np.full(42, np.nan), 3, 2, 7, 42)
     assert_same(pairs)
     np.testing.assert_array_equal(pairs[1][0].reshape(2, 3, 7), source.reshape(3, 2, 7).swapaxes(0, 1))

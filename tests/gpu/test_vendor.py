@@ -143,7 +143,7 @@ def test_the_installed_pytorch_has_the_setting():
 def test_a_device_asks_the_vendor_unless_a_stride_is_zero(monkeypatch):
     calls = []
     device = GpuDevice.__new__(GpuDevice)
-    device._pointer = 3
+    device.stream = 3
     monkeypatch.setattr(vendor, "find", lambda: "library")
     monkeypatch.setattr(vendor, "product", lambda *arguments: calls.append(arguments))
     assert device.product("A", (2, 1), "B", (2, 1), None, "C", 2, 2, 2, True)

@@ -242,6 +242,51 @@ def _copy_rows(source, source_first, source_pitch, columns, target, target_first
         wide[row // B >= lengths[row % B]] = 0
 
 
+# The first step of a sequence in its own direction: 0, or backwards the last one within its length.
+@cache
+def add_to_first(dtype: str) -> Kernel:
+    """Make ``target[first step of b, b, :] += source[b, :]``."""
+
+    def add_to_first_step(source, target, lengths, B, width, reverse, size):
+        e = int64(cuda.blockIdx.x) * int64(COPY_THREADS) + int64(cuda.threadIdx.x)
+        if e < size:
+            b = e // width
+            t = int64(0)
+            if reverse != 0:
+                t = int64(lengths[b]) - int64(1)
+            target[t * size + e] += source[e]
+
+    signature = (1, 1, "i1", "l", "l", "i", "l")
+    return Kernel(f"add_to_first_{dtype}", add_to_first_step, COPY_THREADS, signature, dtype, stand_in=_add_to_first)
+
+
+def _add_to_first(source, target, lengths, B, width, reverse, size):
+    b = np.arange(B)
+    target.reshape(-1, B, width)[lengths - 1 if reverse else 0, b] += source.reshape(B, width)
+
+
+@cache
+def take_first(dtype: str) -> Kernel:
+    """Make ``target[b, :] = source[first step of b, b, :]``."""
+
+    def take_first_step(source, target, lengths, B, width, reverse, size):
+        e = int64(cuda.blockIdx.x) * int64(COPY_THREADS) + int64(cuda.threadIdx.x)
+        if e < size:
+            b = e // width
+            t = int64(0)
+            if reverse != 0:
+                t = int64(lengths[b]) - int64(1)
+            target[e] = source[t * size + e]
+
+    signature = (1, 1, "i1", "l", "l", "i", "l")
+    return Kernel(f"take_first_{dtype}", take_first_step, COPY_THREADS, signature, dtype, stand_in=_take_first)
+
+
+def _take_first(source, target, lengths, B, width, reverse, size):
+    b = np.arange(B)
+    target.reshape(B, width)[:] = source.reshape(-1, B, width)[lengths - 1 if reverse else 0, b]
+
+
 @cache
 def swap(dtype: str) -> Kernel:
     """Make ``target[b, t, :] = source[t, b, :]``."""

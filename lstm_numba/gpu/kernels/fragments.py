@@ -6,8 +6,8 @@ The recurrent weights stay in registers as float32 values; their two parts are r
 keeps the compiler from doing it once before the loop), because that is cheap and twice the registers are not there.
 
 bfloat16 keeps 8 bits of each factor, of both signs and with the range of float32. A register holds two of them, and one
-product covers sixteen columns instead of eight. Sums, gates and states stay float32. It serves the forward kernels;
-the way back is TF32 then.
+product covers sixteen columns instead of eight. Sums, gates, states and the gradients of all of them stay float32: only
+the two factors of a recurrent product are rounded, on the way there and on the way back.
 """
 
 from dataclasses import dataclass
@@ -109,48 +109,53 @@ def tools(precision: str) -> tuple[DeviceFunction, DeviceFunction, DeviceFunctio
 
 @dataclass(frozen=True)
 class WeightTiles:
-    """Weights of a forward kernel in the registers of a warp: 16 rows, sixteen columns at a time.
+    """Weights as the left factor in the registers of a warp: 16 rows, sixteen columns at a time.
 
-    The 16 rows are the four slots of four units, slot-major. Of each sixteen columns, a lane holds those from
-    ``4 * quad`` to ``4 * quad + 3``, for two rows.
+    Of each sixteen columns, a lane holds those from ``4 * quad`` to ``4 * quad + 3``, for two rows. They come in two
+    pairs; pair ``q`` has the columns ``4 * quad + 2 * q`` and the next one.
     """
 
     registers: int  # per lane and sixteen columns
-    load: DeviceFunction  # (R, unit, slot, column, w, s): to w[s], w[s + 1], ...
+    keep: DeviceFunction  # (w, s, q, a0, b0, a1, b1): pair q of the rows a and b into w, from register s on
+    load: DeviceFunction  # (R, unit, slot, column, w, s): both pairs of a forward kernel, whose rows are slots of units
     multiply: DeviceFunction  # (w, s, h, d0, d1, d2, d3): times four numbers of h, added to d
 
 
 @cache
 def weight_tiles(precision: str) -> WeightTiles:
-    """Return how a forward kernel keeps and multiplies its weights."""
+    """Return how a kernel keeps weights on the left and multiplies them."""
+    rounding, product, _ = tools(precision)
+
+    @device
+    def keep_single(w, s, q, a0, b0, a1, b1):
+        w[s + 4 * q] = rounding(a0)
+        w[s + 4 * q + 1] = rounding(b0)
+        w[s + 4 * q + 2] = rounding(a1)
+        w[s + 4 * q + 3] = rounding(b1)
+
+    @device
+    def multiply_single(w, s, h, d0, d1, d2, d3):
+        d = product(w[s], w[s + 1], w[s + 2], w[s + 3], h[0], h[1], d0, d1, d2, d3)
+        return product(w[s + 4], w[s + 5], w[s + 6], w[s + 7], h[2], h[3], d[0], d[1], d[2], d[3])
+
+    registers, keep, multiply = 8, keep_single, multiply_single
     if precision == "bfloat16":
-        return WeightTiles(4, load_bfloat16, multiply_bfloat16)
-    keep, product, _ = tools(precision)
+        registers, keep, multiply = 4, keep_bfloat16, multiply_bfloat16
 
     @device
     def load(R, unit, slot, column, w, s):
         for q in range(2):
             k = column + 2 * q
-            w[s + 4 * q] = keep(R[unit, slot, k])
-            w[s + 4 * q + 1] = keep(R[unit, slot + 2, k])
-            w[s + 4 * q + 2] = keep(R[unit, slot, k + 1])
-            w[s + 4 * q + 3] = keep(R[unit, slot + 2, k + 1])
+            keep(w, s, q, R[unit, slot, k], R[unit, slot + 2, k], R[unit, slot, k + 1], R[unit, slot + 2, k + 1])
 
-    @device
-    def multiply(w, s, h, d0, d1, d2, d3):
-        d = product(w[s], w[s + 1], w[s + 2], w[s + 3], h[0], h[1], d0, d1, d2, d3)
-        return product(w[s + 4], w[s + 5], w[s + 6], w[s + 7], h[2], h[3], d[0], d[1], d[2], d[3])
-
-    return WeightTiles(8, load, multiply)
+    return WeightTiles(registers, keep, load, multiply)
 
 
 @device
-def load_bfloat16(R, unit, slot, column, w, s):
-    """Two neighbouring columns per register; the upper row and the lower row take turns."""
-    for q in range(2):
-        k = column + 2 * q
-        w[s + 2 * q] = bits_float(pack_bf16(R[unit, slot, k], R[unit, slot, k + 1]))
-        w[s + 2 * q + 1] = bits_float(pack_bf16(R[unit, slot + 2, k], R[unit, slot + 2, k + 1]))
+def keep_bfloat16(w, s, q, a0, b0, a1, b1):
+    """Two neighbouring columns per register; the two rows take turns."""
+    w[s + 2 * q] = bits_float(pack_bf16(a0, a1))
+    w[s + 2 * q + 1] = bits_float(pack_bf16(b0, b1))
 
 
 @device
@@ -159,4 +164,48 @@ def multiply_bfloat16(w, s, h, d0, d1, d2, d3):
     return mma_bf16(
         float_bits(w[s]), float_bits(w[s + 1]), float_bits(w[s + 2]), float_bits(w[s + 3]),
         pack_bf16(h[0], h[1]), pack_bf16(h[2], h[3]), d0, d1, d2, d3,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RightTiles:
+    """Weights as the right factor: sixteen rows at a time, eight columns; a lane holds four rows of one column."""
+
+    registers: int  # per lane and sixteen rows
+    keep: DeviceFunction  # (w, s, q, w0, w1): pair q of the lane's rows into w, from register s on
+    multiply: DeviceFunction  # (w, s, x, y, d0, d1, d2, d3): four numbers each of two rows, times weights, added to d
+
+
+@cache
+def right_tiles(precision: str) -> RightTiles:
+    """Return how a kernel keeps weights on the right and multiplies by them."""
+    if precision == "bfloat16":
+        return RightTiles(2, keep_right_bfloat16, multiply_right_bfloat16)
+    rounding, _, product = tools(precision)
+
+    @device
+    def keep(w, s, q, w0, w1):
+        w[s + 2 * q] = rounding(w0)
+        w[s + 2 * q + 1] = rounding(w1)
+
+    @device
+    def multiply(w, s, x, y, d0, d1, d2, d3):
+        d = product(x[0], y[0], x[1], y[1], w[s], w[s + 1], d0, d1, d2, d3)
+        return product(x[2], y[2], x[3], y[3], w[s + 2], w[s + 3], d[0], d[1], d[2], d[3])
+
+    return RightTiles(4, keep, multiply)
+
+
+@device
+def keep_right_bfloat16(w, s, q, w0, w1):
+    """Two neighbouring rows per register."""
+    w[s + q] = bits_float(pack_bf16(w0, w1))
+
+
+@device
+def multiply_right_bfloat16(w, s, x, y, d0, d1, d2, d3):
+    """One product of sixteen rows of weights."""
+    return mma_bf16(
+        pack_bf16(x[0], x[1]), pack_bf16(y[0], y[1]), pack_bf16(x[2], x[3]), pack_bf16(y[2], y[3]),
+        float_bits(w[s]), float_bits(w[s + 1]), d0, d1, d2, d3,
     )  # fmt: skip

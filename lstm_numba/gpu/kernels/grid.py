@@ -18,7 +18,7 @@ from numba import cuda, float32, int32, int64, uint32
 
 from lstm_numba.gpu.binding import Kernel, device
 from lstm_numba.gpu.cells import cell
-from lstm_numba.gpu.kernels.fragments import tools, weight_tiles, whole_cell
+from lstm_numba.gpu.kernels.fragments import right_tiles, weight_tiles, whole_cell
 from lstm_numba.gpu.ptx import (
     add_release,
     cooperative,
@@ -195,13 +195,14 @@ def forward(name: str, H: int, blocks: int, tiles: int, split: int, precision: s
 def backward(name: str, H: int, blocks: int, precision: str, warps: int = 8) -> Kernel:
     """Make the backward kernel: ``blocks`` per group, 16 sequences, the product split over all ``warps``."""
     step_grad = cell(name, "float32").step_grad
-    keep, _, product = tools(precision)
+    weights = right_tiles(precision)
+    REGISTERS, keep, multiply = weights.registers, weights.keep, weights.multiply
     UNITS = H // blocks
     TILES = UNITS // 8
     THREADS = 32 * warps
     DEPTH = 4 * H // warps
     PAIRS = DEPTH // 16
-    WEIGHTS = TILES * PAIRS * 4
+    WEIGHTS = TILES * PAIRS * REGISTERS
     ROWS = 16
     CELLS = ROWS * UNITS
     SUMS = 4 * TILES
@@ -228,9 +229,7 @@ def backward(name: str, H: int, blocks: int, precision: str, warps: int = 8) -> 
             for p in range(PAIRS):
                 for q in range(2):
                     k = warp * int32(DEPTH) + p * 16 + 4 * quad + 2 * q
-                    s = (m * PAIRS + p) * 4 + 2 * q
-                    w[s] = keep(R[k >> 2, k & 3, target])
-                    w[s + 1] = keep(R[k >> 2, (k + 1) & 3, target])
+                    keep(w, (m * PAIRS + p) * REGISTERS, q, R[k >> 2, k & 3, target], R[k >> 2, (k + 1) & 3, target])
 
         # A thread owns at most one cell, and knows where its eight partial sums will be.
         n = thread // int32(UNITS)
@@ -285,12 +284,10 @@ def backward(name: str, H: int, blocks: int, precision: str, warps: int = 8) -> 
                 x = load4_l2(element_address(dgx, row_x * (4 * H) + k))
                 y = load4_l2(element_address(dgx, row_y * (4 * H) + k))
                 for m in range(TILES):
-                    i0 = (m * PAIRS + p) * 4
                     a = 4 * m
-                    d4 = product(
-                        x[0], y[0], x[1], y[1], w[i0], w[i0 + 1], total[a], total[a + 1], total[a + 2], total[a + 3]
+                    d4 = multiply(
+                        w, (m * PAIRS + p) * REGISTERS, x, y, total[a], total[a + 1], total[a + 2], total[a + 3]
                     )
-                    d4 = product(x[2], y[2], x[3], y[3], w[i0 + 2], w[i0 + 3], d4[0], d4[1], d4[2], d4[3])
                     total[a] = d4[0]
                     total[a + 1] = d4[1]
                     total[a + 2] = d4[2]

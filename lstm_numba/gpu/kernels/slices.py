@@ -21,7 +21,7 @@ from numba import cuda, float32, int32, int64, uint32
 
 from lstm_numba.gpu.binding import Kernel
 from lstm_numba.gpu.cells import cell
-from lstm_numba.gpu.kernels.fragments import tools, weight_tiles, whole_cell
+from lstm_numba.gpu.kernels.fragments import weight_tiles, whole_cell
 from lstm_numba.gpu.ptx import (
     cluster_arrive,
     cluster_rank,
@@ -200,14 +200,15 @@ def forward(name: str, H: int, blocks: int, tiles: int, precision: str) -> Kerne
 def backward(name: str, H: int, blocks: int, tiles: int, warps: int, split: int, precision: str) -> Kernel:
     """Make the backward kernel: ``warps * split`` warps per destination block, the product split ``split`` ways."""
     step_grad = cell(name, "float32").step_grad
-    keep, product, _ = tools(precision)
+    weights = weight_tiles(precision)
+    REGISTERS, keep, multiply = weights.registers, weights.keep, weights.multiply
     UNITS = H // blocks
     INNER = 4 * UNITS  # own gate rows, unit-major
     WARPS = blocks * warps * split
     THREADS = 32 * WARPS
     MINE = UNITS // 16 // warps  # tiles of 16 units per warp
     PAIRS = INNER // 16 // split
-    WEIGHTS = MINE * PAIRS * 8
+    WEIGHTS = MINE * PAIRS * REGISTERS
     ROWS = 8 * tiles
     PITCH = INNER + 4
     GRADS = ROWS * PITCH
@@ -246,12 +247,14 @@ def backward(name: str, H: int, blocks: int, tiles: int, warps: int, split: int,
             for p in range(PAIRS):
                 for q in range(2):
                     k = (share * int32(PAIRS) + p) * 16 + 4 * quad + 2 * q
-                    s = (m * PAIRS + p) * 8 + 4 * q
                     source = rank * int32(UNITS) + (k >> 2)
-                    w[s] = keep(R[source, k & 3, target])
-                    w[s + 1] = keep(R[source, k & 3, target + 8])
-                    w[s + 2] = keep(R[source, (k + 1) & 3, target])  # k is even: k + 1 is a slot of the same unit
-                    w[s + 3] = keep(R[source, (k + 1) & 3, target + 8])
+                    slot = k & 3
+                    other = (k + 1) & 3  # k is even: k + 1 is a slot of the same unit
+                    keep(
+                        w, (m * PAIRS + p) * REGISTERS, q,
+                        R[source, slot, target], R[source, slot, target + 8],
+                        R[source, other, target], R[source, other, target + 8],
+                    )  # fmt: skip
 
         dcarry = cuda.local.array(CELLS, float32)
         kept = cuda.local.array(CELLS, float32)  # dh of a finished sequence passes through unchanged
@@ -328,13 +331,10 @@ def backward(name: str, H: int, blocks: int, tiles: int, warps: int, split: int,
                     column = (share * int32(PAIRS) + int32(p)) * int32(16) + 4 * quad
                     g = load4_shared(grads_base + uint32(4) * uint32(row + column))
                     for m in range(MINE):
-                        i0 = (m * PAIRS + p) * 8
                         a = 4 * (m * tiles + j)
-                        d4 = product(
-                            w[i0], w[i0 + 1], w[i0 + 2], w[i0 + 3], g[0], g[1],
-                            total[a], total[a + 1], total[a + 2], total[a + 3],
-                        )  # fmt: skip
-                        d4 = product(w[i0 + 4], w[i0 + 5], w[i0 + 6], w[i0 + 7], g[2], g[3], d4[0], d4[1], d4[2], d4[3])
+                        d4 = multiply(
+                            w, (m * PAIRS + p) * REGISTERS, g, total[a], total[a + 1], total[a + 2], total[a + 3]
+                        )
                         total[a] = d4[0]
                         total[a + 1] = d4[1]
                         total[a + 2] = d4[2]

@@ -1,7 +1,8 @@
 """Family ``steps``: one launch per time step, for any size, float32 and float64, on any supported chip.
 
-The launch is the barrier. A block computes 16 units of 16 sequences: it walks along the product in pieces of 16
-columns that all its threads load together into shared memory, and each thread then finishes its own cell.
+The launch is the barrier; :mod:`lstm_numba.gpu.graphs` does all launches of a pass in one call. A block computes 16
+units of 16 sequences: it walks along the product in pieces of 16 columns that all its threads load together into shared
+memory, and each thread then finishes its own cell.
 """
 
 from functools import cache

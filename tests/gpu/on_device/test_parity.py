@@ -66,9 +66,18 @@ def test_fragment_layouts_of_the_hardware(device):
 SIZES = [1, 7, 16, 33, 64, 100, 128, 192, 250, 256, 300, 384, 512, 640, 768, 1024, 1030]
 
 
-@pytest.mark.parametrize("H", SIZES)
-@pytest.mark.parametrize("chosen", PRECISIONS)
-@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn_tanh"])
+# Other cells share everything with the LSTM but the equations: one size of each family, and the precisions in turn.
+# Compiling takes most of the time of this file.
+OTHERS = [
+    (kind, H, PRECISIONS[(position + shift) % 3])
+    for shift, kind in enumerate(("gru", "rnn_tanh"))
+    for position, H in enumerate((33, 128, 250, 300, 1030))
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "H", "chosen"), [*(("lstm", H, chosen) for H in SIZES for chosen in PRECISIONS), *OTHERS]
+)
 def test_layers_equal_the_reference(device, kind, H, chosen):
     """Forward and backward, two directions, sequences of different lengths."""
     rng = np.random.default_rng(SEED)
@@ -145,6 +154,45 @@ def test_arrays_on_the_device_are_used_in_place(device):
     np.testing.assert_array_equal(torch.as_tensor(y, device="cuda").cpu().numpy(), expected)
     dx, _, _ = layer_gradients("lstm", y, tuple(map(to, state)), cache, (weights,))
     np.testing.assert_array_equal(torch.as_tensor(dx, device="cuda").cpu().numpy(), dx_expected)
+
+
+class CountingGpu(PoisonedGpu):
+    """Knows how many graphs were recorded and replayed."""
+
+    def __init__(self):
+        super().__init__()
+        self.recorded = self.replayed = 0
+
+    def record(self, launches):
+        self.recorded += 1
+        return super().record(launches)
+
+    def replay(self, graph):
+        self.replayed += 1
+        super().replay(graph)
+
+
+@pytest.mark.parametrize(("dtype", "H"), [("float64", 40), ("float32", 1030)])
+def test_graphs_of_steps(dtype, H):
+    """New data and weights in every pass; a graph that the driver refuses would be a warning, and so an error here."""
+    rng = np.random.default_rng(SEED)
+    with use_device(CountingGpu()) as device:
+        ours, expected = (ln.LSTM(7, H, dtype=dtype, backend=name, seed=1) for name in ("cuda", "reference"))
+        for T in (20, 20, 12, 20, 20, 12, 12):
+            x, lengths = rng.normal(size=(T, 5, 7)).astype(dtype), rng.integers(1, T + 1, 5)
+            for layer in (ours, expected):
+                layer.zero_grad()
+                layer.parameters["weight_hh_l0"] *= 1.01
+            y, _ = ours(x, lengths=lengths)
+            y_expected, _ = expected(x, lengths=lengths)
+            allowed = TOLERANCE["float64"] if dtype == "float64" else ALLOWED["float32"]
+            assert relative_error(y, y_expected) < allowed
+            assert relative_error(ours.backward(y_expected)[0], expected.backward(y_expected)[0]) < allowed
+            for name, gradient in expected.grads.items():
+                assert relative_error(ours.grads[name], gradient) < allowed, name
+        assert device.recorded == 4  # two lengths, there and back
+        assert device.replayed == 2 * (3 + 2)
+        device.workspaces.release()
 
 
 class OnlyDLPack:

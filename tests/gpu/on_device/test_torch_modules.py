@@ -80,6 +80,15 @@ def test_equals_cudnn(name, options, dtype, H):
         check(ours, theirs, x, packed=True)
 
 
+@pytest.mark.parametrize("H", [20, 128])
+def test_a_projection_equals_cudnn(H):
+    theirs = torch.nn.LSTM(6, H, num_layers=2, bidirectional=True, batch_first=True, proj_size=7, device="cuda")
+    ours = lt.accelerate(theirs, copy=True)
+    x = torch.randn(5, 9, 6, device="cuda")
+    check(ours, theirs, x)
+    check(ours, theirs, x, packed=True)
+
+
 def test_moving_there_and_back():
     lstm = lt.LSTM(3, 8)
     x = torch.randn(5, 2, 3)
