@@ -175,6 +175,23 @@ def recurrent_report(result: dict) -> str:
     return "\n\n".join(parts)
 
 
+def overlap_report(result: dict) -> str:
+    """Where layers that overlap are faster than one after the other."""
+    times = {name: f"{entry['mean']:.2f} ({entry['least']:.2f} to {entry['most']:.2f}, {entry['cases']} shapes)"
+             for name, entry in result["means"].items()}  # fmt: skip
+    rows = [
+        [row["layers"], row["T"], row["H"], f"{row['ratio']['of_medians']:.2f}", "yes" if row["chosen"] else "no"]
+        for row in result["rows"]
+    ]
+    return "\n\n".join(
+        [
+            f"## Overlapping layers: {result['about']}",
+            "One after the other / overlapped, " + "; ".join(f"{name}: {text}" for name, text in times.items()) + ".",
+            markdown_table(["layers", "T", "H", "ratio", "overlapped by the package"], rows),
+        ]
+    )
+
+
 def streaming_report(result: dict) -> str:
     """One step at a time, with its targets."""
     limits = targets.STREAMING_LIMITS
@@ -318,6 +335,7 @@ REPORTS: dict[str, Callable[[dict], str]] = {
     "memory": memory_report,
     "checkpointing": checkpointing_report,
     "attention": attention_report,
+    "overlap": overlap_report,
     "streaming": streaming_report,
     "training_loop": loop_report,
     "cold_start": cold_report,

@@ -1,5 +1,6 @@
 """What every test shares: the tolerances, stated once, and fixtures over backends and dtypes."""
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -39,6 +40,14 @@ def gpu_is_there():
 
 # Without a GPU the backend "cuda" is tested in tests/gpu only, on the emulator, which is too slow for every test.
 TESTED_BACKENDS = tuple(name for name in BACKENDS if name != "cuda" or gpu_is_there())
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    """No test leaves the next one with fewer threads; some of what is tested sets their number for its process."""
+    before = numba.get_num_threads()
+    yield
+    numba.set_num_threads(before)
 
 
 @pytest.fixture(params=TESTED_BACKENDS)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import lstm_numba as ln
 from benchmarks import __main__ as command_line
 from benchmarks import (
     candidates,
@@ -424,6 +425,26 @@ def test_stored_results_say_where_they_come_from(path):
     for key in PROVENANCE:
         assert stored[key] is not None, f"{path.name}: {key} is missing"
     assert not stored["sources_modified"], f"{path.name} was made with uncommitted changes"
+
+
+@pytest.mark.skipif(ln.get_num_threads() < 2, reason="needs two threads")
+def test_layers_overlap_with_the_same_numbers():
+    from benchmarks import overlap
+
+    rows = overlap.run([(2, 100, 32), (2, 20, 8)], 3, 1e-4)  # compares before it times
+    assert [row["chosen"] for row in rows] == [True, False]
+    means = overlap.means(rows)
+    assert [entry["cases"] for entry in means.values()] == [1, 1]
+    assert "| 2 | 100 | 32 |" in report.overlap_report({"about": "small", "means": means, "rows": rows})
+
+
+def test_stored_overlap_pays_where_it_is_chosen():
+    from benchmarks import overlap
+
+    result = store.read_json(store.RESULTS / "overlap.json")
+    assert result["means"] == overlap.means(result["rows"])
+    assert result["means"]["overlapped"]["least"] > 1
+    assert result["means"]["left alone"]["mean"] < 1
 
 
 def test_checkpointing_trades_memory_for_time():
