@@ -148,6 +148,7 @@ def run_overlapped(
     finally:
         release_threads(threads)
         for job in jobs:
+            job.forward_plan[p.T] = chunk  # as it was prepared: the last chunk may have been shorter
             put_job_back(job)
     return y, finals
 
@@ -170,7 +171,6 @@ def _describe(
         job.prepare_forward(chunk, B, False, ALONE)
         plan = job.forward_plan
         bind(plan, job.forward_memory.sync, p.X, kept[-1], h, final[0], final[0], final[-1], final[-1])
-        plan[p.T] = chunk  # the last chunk of the call before may have been shorter
         if plan[p.REPACK]:  # the kernel will strike that out
             job.forget_forward_plan()
         states = int(plan[p.H_SLOTS])

@@ -75,6 +75,15 @@ def test_other_calls_in_between(rng, monkeypatch, overlapping):
     assert overlapping
 
 
+def test_a_short_sequence_right_after_a_long_one(rng):
+    """As long as a chunk: what was prepared for chunks, the last of them shorter, must not be left half used."""
+    layer, fresh = (ln.LSTM(32, 32, num_layers=2, seed=0).eval() for _ in range(2))
+    long, short = (rng.normal(size=(T, 1, 32)).astype("f4") for T in (128, 12))
+    for _ in range(3):
+        layer(long)
+        np.testing.assert_array_equal(layer(short)[0], fresh(short)[0])
+
+
 def test_training_and_lengths_do_not_overlap(rng, overlapping):
     layer = ln.LSTM(5, 18, num_layers=2, seed=0)
     x = rng.normal(size=(200, 1, 5)).astype("f4")
