@@ -55,6 +55,11 @@ def _collect(arrays: dict[str, np.ndarray], layer: int, direction: str) -> Weigh
     return Weights._make(arrays.get(name) for name in _names(layer, direction))
 
 
+def _is_one_kernel(kernels: list[ModuleType]) -> bool:
+    """Whether one kernel could run all layers at once, which it may still decline."""
+    return hasattr(kernels[0], "stack_forward") and all(module is kernels[0] for module in kernels)
+
+
 class RecurrentStack(Layer, Generic[State]):
     """Base class of :class:`LSTM`, :class:`GRU` and :class:`RNN`."""
 
@@ -296,8 +301,7 @@ class RecurrentStack(Layer, Generic[State]):
         training: bool,
     ) -> tuple[np.ndarray, Parts, list[Any]]:
         B = x.shape[1]
-        is_stack = self.num_layers > 1 and len(self._directions) == 1
-        if is_stack and not training and lengths is None and self._can_overlap(kernels):
+        if not training and lengths is None and self._is_stack and _is_one_kernel(kernels):
             states = [self._layer_state(state, k, B) for k in range(self.num_layers)]
             found = kernels[0].stack_forward(self._cell, x, states, self._layer_weights)
             if found is not None:
@@ -313,18 +317,17 @@ class RecurrentStack(Layer, Generic[State]):
             caches.append(cache)
         return x, self._join(final), caches
 
-    def _can_overlap(self, kernels: list[ModuleType]) -> bool:
-        """Whether one kernel could run all layers, which it may still decline."""
-        return hasattr(kernels[0], "stack_forward") and all(module is kernels[0] for module in kernels)
+    @property
+    def _is_stack(self) -> bool:
+        """Whether there are layers of one direction that could run at the same time."""
+        return self.num_layers > 1 and len(self._directions) == 1
 
     def _overlap(self, T: int, B: int) -> Any:
         """How the layers would overlap in a call like this, or None."""
-        if self.training or self.num_layers == 1 or len(self._directions) > 1:
+        if self.training or not self._is_stack:
             return None
         kernels = self._kernels(T, B, False)
-        if not self._can_overlap(kernels):
-            return None
-        return kernels[0].overlap_of(self._layer_weights, T, B)
+        return kernels[0].overlap_of(self._layer_weights, T, B) if _is_one_kernel(kernels) else None
 
     def _backpropagate(
         self,

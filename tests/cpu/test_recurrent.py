@@ -9,6 +9,7 @@ import multiprocessing
 import threading
 import weakref
 
+import joblib
 import numba
 import numpy as np
 import pytest
@@ -193,7 +194,6 @@ def test_layers_work_in_a_forked_child(rng):
 
 
 def test_layers_work_in_joblib_workers(rng):
-    joblib = pytest.importorskip("joblib")
     layer = ln.LSTM(32, 128, seed=0).eval()
     inputs = [rng.normal(size=(30, 32, 32)).astype("float32") for _ in range(3)]
     expected = [layer(x)[0] for x in inputs]  # also starts the thread pool in the parent
