@@ -7,11 +7,13 @@ import numpy as np
 from lstm_numba.layers import GRU, LSTM, RNN
 
 _LAYERS: dict[str, Callable[[str], LSTM | GRU | RNN]] = {
-    "lstm": lambda dtype: LSTM(3, 5, dtype=dtype, seed=0),
-    "gru": lambda dtype: GRU(3, 5, dtype=dtype, seed=0),
-    "rnn_tanh": lambda dtype: RNN(3, 5, dtype=dtype, seed=0),
-    "rnn_relu": lambda dtype: RNN(3, 5, nonlinearity="relu", dtype=dtype, seed=0),
+    "lstm": lambda dtype: LSTM(16, 48, dtype=dtype, seed=0),
+    "gru": lambda dtype: GRU(16, 48, dtype=dtype, seed=0),
+    "gru_reset_before": lambda dtype: GRU(16, 48, reset_after=False, dtype=dtype, seed=0),
+    "rnn_tanh": lambda dtype: RNN(16, 48, dtype=dtype, seed=0),
+    "rnn_relu": lambda dtype: RNN(16, 48, nonlinearity="relu", dtype=dtype, seed=0),
 }
+_SHAPES = ((2, 1), (32, 32))  # steps and sequences for one thread, and enough of both to wake a second one
 
 
 def warmup(cells: Iterable[str] = ("lstm",), dtypes: Iterable[str] = ("float32",), *, training: bool = True) -> None:
@@ -23,7 +25,7 @@ def warmup(cells: Iterable[str] = ("lstm",), dtypes: Iterable[str] = ("float32",
     Parameters
     ----------
     cells
-        Any of ``"lstm"``, ``"gru"``, ``"rnn_tanh"``, ``"rnn_relu"``.
+        Any of ``"lstm"``, ``"gru"``, ``"gru_reset_before"``, ``"rnn_tanh"``, ``"rnn_relu"``.
     dtypes
         ``"float32"``, ``"float64"`` or both.
     training
@@ -44,8 +46,9 @@ def warmup(cells: Iterable[str] = ("lstm",), dtypes: Iterable[str] = ("float32",
             raise ValueError(f"cells: expected names from {list(_LAYERS)}, got {cell!r}")
         for dtype in dtypes:
             layer = _LAYERS[cell](dtype)
-            x = np.zeros((2, 1, 3), layer.dtype)
-            layer.eval()(x)
-            if training:
-                y, _ = layer.train()(x)
-                layer.backward(y)
+            for T, B in _SHAPES:
+                x = np.zeros((T, B, layer.input_size), layer.dtype)
+                layer.eval()(x)
+                if training:
+                    y, _ = layer.train()(x)
+                    layer.backward(y)
