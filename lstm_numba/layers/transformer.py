@@ -77,10 +77,10 @@ def _attention_backward(
     return gradients
 
 
-def _with_masks(gradients: Any, masks: dict[str, np.ndarray], need_mask_grads: bool) -> Any:
-    if need_mask_grads and not masks:
+def _check_masks(need_mask_grads: bool, *attentions: MultiheadAttention) -> None:
+    """Refuse before any gradient is added."""
+    if need_mask_grads and not any(attention.has_added_masks for attention in attentions):
         raise ValueError("need_mask_grads: expected False, since no mask was added to the scores, got True")
-    return (gradients, masks) if need_mask_grads else gradients
 
 
 class TransformerEncoderLayer(_Block):
@@ -241,6 +241,7 @@ class TransformerEncoderLayer(_Block):
             far as they held numbers; see :meth:`MultiheadAttention.backward`.
         """
         dy = as_real_array("dy", dy, self.dtype)
+        _check_masks(need_mask_grads, self.self_attn)
         masks: dict[str, np.ndarray] = {}
         if self.norm_first:
             dx = dy + self.norm2.backward(self._network_backward(dy))
@@ -250,7 +251,7 @@ class TransformerEncoderLayer(_Block):
             dx = self.norm2.backward(dy)
             dx = self.norm1.backward(dx + self._network_backward(dx))
             dx = dx + _attention_backward(self.self_attn, self._drop_backward(0, dx), "src", masks, need_mask_grads)
-        return _with_masks(dx, masks, need_mask_grads)
+        return (dx, masks) if need_mask_grads else dx
 
     def stream(self, batch_size: int = 1) -> "TransformerStream":
         """Return a stream that is fed one step at a time; the block must be causal.
@@ -497,6 +498,7 @@ class TransformerDecoderLayer(_Block):
             :meth:`MultiheadAttention.backward`.
         """
         dx = as_real_array("dy", dy, self.dtype)
+        _check_masks(need_mask_grads, self.self_attn, self.multihead_attn)
         masks: dict[str, np.ndarray] = {}
 
         def look(dx: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -517,7 +519,8 @@ class TransformerDecoderLayer(_Block):
             dquery, dkey, dvalue = look(dx)
             dx = self.norm1.backward(dx + dquery)
             dx = dx + attend(dx)
-        return _with_masks((dx, dkey + dvalue), masks, need_mask_grads)
+        gradients = dx, dkey + dvalue
+        return (gradients, masks) if need_mask_grads else gradients
 
     def stream(
         self, memory: np.ndarray, *, memory_key_padding_mask: np.ndarray | None = None, memory_lengths: Any = None

@@ -189,6 +189,15 @@ def test_dropout_in_a_block_equals_torch_with_the_same_numbers_dropped(rng, dtyp
     np.testing.assert_array_equal(ours.eval()(*sequences), ours(*sequences))
 
 
+def test_a_refused_backward_adds_nothing(rng):
+    block = ln.TransformerEncoderLayer(E, N, F, seed=0)
+    y = block(rng.normal(size=(T, B, E)).astype("f4"))
+    with pytest.raises(ValueError, match="need_mask_grads: expected False"):
+        block.backward(y, need_mask_grads=True)
+    assert not any(gradient.any() for gradient in block.grads.values())
+    block.backward(y)  # the call is still there to be taken back
+
+
 def test_dropout_layer(rng, dtype):
     layer = ln.Dropout(0.3, dtype=dtype, seed=0)
     x = rng.normal(size=(200, 300)).astype(dtype)
