@@ -298,7 +298,8 @@ def test_packed_weights_follow_every_change(rng):
         before = other(x)[0]
         other.parameters["weight_hh_l0"][...] = W_hh
         after = other(x)[0]
-        assert np.array_equal(after, fresh(x)[0]) and not np.array_equal(after, before)
+        assert np.array_equal(after, fresh(x)[0])
+        assert not np.array_equal(after, before)
 
 
 def test_weights_that_nobody_holds_are_not_read_again(rng, monkeypatch):
