@@ -23,7 +23,7 @@ from benchmarks.provenance import provenance
 from lstm_numba.contract import Weights
 from lstm_numba.gpu import vendor
 from lstm_numba.gpu.binding import Kernel
-from lstm_numba.gpu.device import Device, GpuDevice, require_gpu, use_device
+from lstm_numba.gpu.device import CudaMissing, Device, GpuDevice, require_gpu, use_device
 from lstm_numba.gpu.layer import layer_forward, layer_gradients
 from lstm_numba.gpu.plan import PRECISIONS, plan, precision
 
@@ -250,7 +250,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=7.0, help="when to stop starting new shapes")
     arguments = parser.parse_args()
-    require_gpu()
+    try:
+        require_gpu()
+    except CudaMissing as missing:
+        raise SystemExit(str(missing)) from None
     import torch
 
     if not torch.cuda.is_available():
