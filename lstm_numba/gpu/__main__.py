@@ -1,4 +1,4 @@
-"""``python -m lstm_numba.gpu``: name the GPU that ``backend="cuda"`` would use, or say what is missing, with exit code 1."""
+"""``python -m lstm_numba.gpu``: name the GPU that ``backend="cuda"`` would use, or fail and say what is missing."""
 
 from lstm_numba.gpu.device import CudaMissing, require_gpu
 

@@ -353,7 +353,7 @@ def current() -> Device:
 
 
 def chip_in_use() -> tuple[Chip, bool]:
-    """Return the chip in use and True; on a machine without a GPU the one that `explain` assumes, an H100, and False."""
+    """Return the chip in use and True; without a GPU the chip that `explain` assumes, an H100, and False."""
     try:
         return current().chip, True
     except CudaMissing:

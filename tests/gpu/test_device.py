@@ -86,7 +86,7 @@ def pretended(monkeypatch):
 
 def test_no_driver(pretended):
     pretended(False, "CUDA driver library cannot be found.\nmore")
-    with pytest.raises(CudaMissing, match=r"driver \(580 or newer.*said: CUDA driver library cannot be found\. backend"):
+    with pytest.raises(CudaMissing, match=r"\(580 or newer.*said: CUDA driver library cannot be found\. backend"):
         require_gpu()
 
 

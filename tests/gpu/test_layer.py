@@ -201,8 +201,8 @@ def test_without_a_gpu_explain_still_answers_and_running_says_what_is_missing():
         (Chip((7, 5), 40), 200, "steps", "7.5, 40 multiprocessors; 16 units of 16 sequences per block and launch"),
         (Chip((8, 0), 108), 40, "block", "8.0, 108 multiprocessors; 1 block forward and 1 backward per 8 sequences, "
          "40 units padded to 48"),
-        (Chip((8, 0), 108), 200, "grid", "14 blocks per 8 sequences forward, 14 blocks per 16 backward, 200 units padded "
-         "to 224"),
+        (Chip((8, 0), 108), 200, "grid", "14 blocks per 8 sequences forward, 14 blocks per 16 backward, 200 units "
+         "padded to 224"),
         (Chip((8, 6), 30), 512, "steps", "8.6, 30 multiprocessors; 16 units"),
         (Chip((8, 9), 128), 1024, "grid", "128 blocks per 8 sequences forward, 128 blocks per 16 backward"),
         (H100, 192, "cluster", "9.0, 132 multiprocessors; 8 blocks forward and 4 backward per 8 sequences"),
