@@ -25,7 +25,7 @@ STAMP := $(VENV)/.installed
 BOOK := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test test-package test-paths test-browser notebooks lint format bench test-gpu bench-gpu serve lab package clean distclean
+.PHONY: help install book test test-package test-paths test-browser notebooks lint format bench gpu-is-there test-gpu bench-gpu serve lab package clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null || \
@@ -80,11 +80,14 @@ bench: $(STAMP) ## time the kernels; writes benchmarks/results/, the README's ta
 	$(PY) -m benchmarks
 	$(PY) -m benchmarks report --update
 
-test-gpu: $(STAMP) ## test the kernels on this machine's NVIDIA GPU; fails without one
+gpu-is-there: $(STAMP)
+	@$(PY) -m lstm_numba.gpu
+
+test-gpu: gpu-is-there ## test the kernels on this machine's NVIDIA GPU; fails without one
 	LSTM_NUMBA_GPU=required $(PY) -m pytest -n $(JOBS) tests/gpu/on_device
 	$(PY) -m pytest -n $(JOBS) tests/layers tests/test_explain.py tests/test_gradcheck.py -k cuda
 
-bench-gpu: $(STAMP) ## time the kernels on this machine's NVIDIA GPU against cuDNN, into benchmarks/results/cuda.json
+bench-gpu: gpu-is-there ## time the kernels on this machine's NVIDIA GPU against cuDNN, into benchmarks/results/cuda.json
 	$(PY) -m benchmarks.cuda_speed
 
 serve: $(STAMP) ## show the built book in a browser (PORT=8000)

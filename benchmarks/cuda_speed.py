@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.cuda_targets import describe, verdicts
 from benchmarks.provenance import provenance
 from lstm_numba.contract import Weights
 from lstm_numba.gpu import vendor
 from lstm_numba.gpu.binding import Kernel
-from lstm_numba.gpu.device import Device, GpuDevice, require_gpu, use_device
+from lstm_numba.gpu.device import CudaMissing, Device, GpuDevice, require_gpu, use_device
 from lstm_numba.gpu.layer import layer_forward, layer_gradients
 from lstm_numba.gpu.plan import PRECISIONS, plan, precision
 
@@ -40,6 +41,12 @@ _FIRST = [
     *((64, 256, H) for H in UNITS),
 ]
 SHAPES = list(dict.fromkeys([*_FIRST, *((T, B, H) for T in (256, 64, 1024) for B in BATCHES for H in UNITS)]))
+# Where PyTorch gets none of cuDNN's persistent kernels, whatever the size; through lstm_numba.torch.
+KINDS: dict[str, dict[str, Any]] = {
+    "two layers": {"num_layers": 2}, "bidirectional": {"bidirectional": True}, "lengths": {}
+}  # fmt: skip
+STACKS = [(256, 32, H, kind) for H in (128, 512) for kind in KINDS]
+WORK: list[tuple] = [*SHAPES[:10], *STACKS, *SHAPES[10:]]
 ROUNDS = 9
 # Largest difference from cuDNN in float32, over the largest number. With factors rounded in NumPy it is 6e-4 for
 # bfloat16, there and back, at T = 256 and up to 512 units.
@@ -166,6 +173,62 @@ def _candidates(torch: Any, where: str, T: int, B: int, H: int, seed: int) -> di
     return calls
 
 
+def _stack_candidates(
+    torch: Any, where: str, T: int, B: int, H: int, kind: str, seed: int
+) -> dict[str, dict[str, Callable[[], Any]]]:
+    """The same calls for modules with more than one layer or direction, or on packed sequences."""
+    import lstm_numba.torch as lt
+
+    rng = np.random.default_rng(seed)
+    theirs = torch.nn.LSTM(H, H, **KINDS[kind]).to(where)
+    features = H * (2 if theirs.bidirectional else 1)
+    x = torch.as_tensor(rng.normal(size=(T, B, H)).astype(np.float32), device=where)
+    dy = torch.as_tensor(rng.normal(size=(T, B, features)).astype(np.float32), device=where)
+    lengths = [T - n * (T // 2) // B for n in range(B)]  # from T down to about half of it
+
+    def packed(numbers: Any) -> Any:
+        return torch.nn.utils.rnn.pack_padded_sequence(numbers, lengths) if kind == "lengths" else numbers
+
+    def plain(numbers: Any) -> Any:
+        return numbers.data if kind == "lengths" else numbers
+
+    def pair(layer: Any, given: Any, gradient: Any, setting: Callable[[], Any]) -> dict[str, Callable[[], Any]]:
+        ready, gradient = packed(given), plain(packed(gradient))
+
+        def forward() -> Any:
+            with setting(), torch.no_grad():
+                return (plain(layer(ready)[0]),)
+
+        def training() -> Any:
+            layer.zero_grad()
+            leaf = given.detach().requires_grad_()
+            with setting():
+                y = plain(layer(packed(leaf))[0])
+                y.backward(gradient)
+            return y.detach(), leaf.grad
+
+        return {"forward": forward, "training": training}
+
+    ours = lt.accelerate(theirs, copy=True)
+    calls = {f"ours {name}": pair(ours, x, dy, lambda name=name: precision(name)) for name in PRECISIONS}
+    for name, tf32 in (("float32", False), ("tf32", True)):
+        calls[f"cudnn {name}"] = pair(theirs, x, dy, lambda tf32=tf32: _allow_tf32(torch, tf32))
+    if where == "cuda":
+        for name in ("float16", "bfloat16"):
+            dtype = getattr(torch, name)
+            half = torch.nn.LSTM(H, H, **KINDS[kind]).to(where).to(dtype)
+            half.load_state_dict(theirs.state_dict())
+            half.flatten_parameters()
+            calls[f"cudnn {name}"] = pair(half, x.to(dtype), dy.to(dtype), lambda: _allow_tf32(torch, True))
+    return calls
+
+
+@contextmanager
+def _allow_tf32(torch: Any, allowed: bool) -> Iterator[None]:
+    torch.backends.cudnn.allow_tf32 = allowed
+    yield
+
+
 def _check(torch: Any, where: str, calls: dict[str, dict[str, Callable[[], Any]]]) -> None:
     expected = calls["cudnn float32"]["training"]()
     for name in PRECISIONS:
@@ -177,14 +240,16 @@ def _check(torch: Any, where: str, calls: dict[str, dict[str, Callable[[], Any]]
                     raise AssertionError(f"ours {name}, {way}: {what} differs from cuDNN by {worst:.1e}")
 
 
-def measure(
-    torch: Any, where: str, device: Any, clock: Any, shape: tuple[int, int, int], rounds: int, seed: int
-) -> dict:
-    """Time one shape; microseconds per call and, for our recurrent kernels alone, per step."""
-    T, B, H = shape
-    calls = _candidates(torch, where, T, B, H, seed)
+def measure(torch: Any, where: str, device: Any, clock: Any, shape: tuple, rounds: int, seed: int) -> dict:
+    """Time one shape; microseconds per call and, for our recurrent kernels alone, per step.
+
+    A shape is ``(T, B, H)``, or ``(T, B, H, kind)`` with a name from ``KINDS``.
+    """
+    T, B, H, *kinds = shape
+    calls = (_stack_candidates if kinds else _candidates)(torch, where, T, B, H, *kinds, seed)
     _check(torch, where, calls)
     row: dict[str, Any] = {"T": T, "B": B, "I": H, "H": H, "us": {}, "kernel_us_per_step": {}}
+    row |= {"kind": kinds[0]} if kinds else {}
     row["family"] = plan("lstm", H, B, "float32", device.chip).family
     for way in ("forward", "training"):
         samples: dict[str, list[float]] = {name: [] for name in calls}
@@ -207,7 +272,7 @@ def measure(
 
 
 def run(
-    out: Path, torch: Any, where: str, device: Device, clock: Any, shapes: list[tuple[int, int, int]], seconds: float,
+    out: Path, torch: Any, where: str, device: Device, clock: Any, shapes: list[tuple], seconds: float,
     rounds: int = ROUNDS, seed: int = 0, hardware: str = "",
 ) -> dict:  # fmt: skip
     """Measure shapes until the time is over, and write what there is after each of them."""
@@ -232,16 +297,18 @@ def run(
             else:
                 result["rows"].append(row)
                 _print(row)
+            result["targets"] = verdicts(result["rows"])
             out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
 
 
 def _print(row: dict) -> None:
-    print(f"T={row['T']} B={row['B']} H={row['H']} ({row['family']})")
+    kind = f", {row['kind']}" if "kind" in row else ""
+    print(f"T={row['T']} B={row['B']} H={row['H']}{kind} ({row['family']})")
     for name, ways in row["us"].items():
         per_step = {way: taken / row["T"] for way, taken in ways.items()}
         alone = row["kernel_us_per_step"].get(name.removeprefix("ours "), {})
-        kernel = f"   kernels alone {alone['forward']:.2f} / {alone['training']:.2f}" if name.startswith("ours") else ""
+        kernel = f"   kernels alone {alone['forward']:.2f} / {alone['training']:.2f}" if alone else ""
         print(f"  {name:<16} us/step {per_step['forward']:8.2f} / {per_step['training']:8.2f}{kernel}", flush=True)
 
 
@@ -250,7 +317,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=7.0, help="when to stop starting new shapes")
     arguments = parser.parse_args()
-    require_gpu()
+    try:
+        require_gpu()
+    except CudaMissing as missing:
+        raise SystemExit(str(missing)) from None
     import torch
 
     if not torch.cuda.is_available():
@@ -258,7 +328,9 @@ def main() -> None:
     device = _timed_launches(GpuDevice)()
     hardware = torch.cuda.get_device_name()
     print(f"{hardware}, cuDNN {torch.backends.cudnn.version()}, PyTorch {torch.__version__}")
-    run(RESULT, torch, "cuda", device, CudaEvents(torch), SHAPES, 60 * arguments.minutes, hardware=hardware)
+    result = run(RESULT, torch, "cuda", device, CudaEvents(torch), WORK, 60 * arguments.minutes, hardware=hardware)
+    for entry in result.get("targets", []):
+        print(describe(entry))
     print(f"stored in {RESULT}")
 
 

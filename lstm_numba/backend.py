@@ -94,6 +94,7 @@ ROUTES: tuple[Route, ...] = (
             module="lstm_numba.gpu.layer",
             reason=reason,
             serves=_served_by(family),
+            estimate="lstm_numba.gpu.estimate",
         )
         for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu")
         for family, reason in _GPU_FAMILIES.items()

@@ -81,7 +81,8 @@ class Explanation:
 def explain(layer: RecurrentStack, shape: tuple[int, ...], *, measure: bool = False) -> Explanation:
     """Say which kernel runs for an input of this shape, why, and how much work the forward pass is.
 
-    On the CPU also how threads share the work. With ``measure`` this machine's multiplication speed is measured, and
+    On the CPU also how threads share the work, with ``backend="cuda"`` how blocks do, and for which chip: that of the
+    GPU in use, or an H100 where there is none. With ``measure`` this machine's multiplication speed is measured, and
     from it the speed is predicted that the forward pass' matrix products can reach, with the reason why it is not
     more; see :mod:`lstm_numba.cpu.estimate`. Gates and memory for activations are not in the prediction.
 

@@ -352,12 +352,17 @@ def current() -> Device:
     return _emulated if _emulated is not None else _gpu()
 
 
-def chip() -> Chip:
-    """Return the chip in use; on a machine without a GPU the one that `explain` assumes, an H100."""
+def chip_in_use() -> tuple[Chip, bool]:
+    """Return the chip in use and True; without a GPU the chip that `explain` assumes, an H100, and False."""
     try:
-        return current().chip
+        return current().chip, True
     except CudaMissing:
-        return H100
+        return H100, False
+
+
+def chip() -> Chip:
+    """Return the chip in use, or the assumed one."""
+    return chip_in_use()[0]
 
 
 @cache
@@ -456,4 +461,4 @@ def require_gpu() -> None:
 
 def _first_line(problem: Any) -> str:
     text = str(problem or "").strip()
-    return text.splitlines()[0] if text else ""
+    return text.splitlines()[0].rstrip(".") if text else ""

@@ -197,7 +197,10 @@ class Emulator:
         Race, Deadlock
             See the module's description.
         """
-        from greenlet import getcurrent, greenlet
+        try:
+            from greenlet import getcurrent, greenlet
+        except ImportError as error:
+            raise ImportError("the emulator needs the package greenlet: pip install greenlet") from error
 
         if isinstance(function, Kernel):
             cluster = function.cluster

@@ -406,7 +406,7 @@ def device_rows(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for row in result["rows"]:
         taken = [row["us"].get(name, {}).get("forward") for name in names]
-        shape = f"H={row['H']}, B={row['B']}, T={row['T']}"
+        shape = f"H={row['H']}, B={row['B']}, T={row['T']}" + (f", {row['kind']}" if row.get("kind") else "")
         rows.append([shape, row["family"], *("–" if t is None else f"{t / row['T']:.2f}" for t in taken)])
     return ["shape", "family", *names], rows
 
@@ -432,3 +432,10 @@ def show_device_times(result: dict[str, Any] | None) -> None:
     show({"text/markdown": text, "text/plain": text})
     header, rows = device_rows(result)
     table(rows, header=header, label="Measured microseconds per step")
+    if result.get("targets"):
+        lines = [[entry["target"], str(entry["compared"]), str(entry["met"])] for entry in result["targets"]]
+        table(
+            lines,
+            header=["target", "comparisons", "met"],
+            label="The project's targets, and how many comparisons meet them",
+        )

@@ -21,6 +21,16 @@ class Touch(NamedTuple):
     write: bool
 
 
+class SharedTouch(NamedTuple):
+    """One access to shared memory."""
+
+    thread: int  # number over the whole grid
+    block: int  # whose memory it is
+    barriers: int  # of its block that the thread has passed before
+    address: int  # in bytes
+    write: bool
+
+
 @dataclass
 class Trace:
     """Everything the threads of one launch did to the arrays they were given.
@@ -42,6 +52,7 @@ class Trace:
     barriers: int = 0  # of its block that the first thread passed
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     touches: dict[str, list[Touch]] = field(default_factory=dict)
+    shared: list[SharedTouch] = field(default_factory=list)  # empty unless asked for
 
     def reads(self, name: str) -> np.ndarray:
         """How often each element of an array was read."""
@@ -55,9 +66,34 @@ class Trace:
         """The thread that wrote each element last, -1 for none."""
         return self._last(name, write=True)
 
+    def read_by(self, name: str) -> np.ndarray:
+        """The thread that read each element last, -1 for none."""
+        return self._last(name, write=False)
+
     def readers(self, name: str, thread: int) -> np.ndarray:
         """How often one thread read each element."""
         return self._count(name, write=False, thread=thread)
+
+    def shared_writers(self, barriers: int, like: np.ndarray) -> np.ndarray:
+        """The thread that wrote each place of block 0's first shared array after so many barriers, -1 for none.
+
+        ``like`` has the shape and the dtype of that array.
+        """
+        owners = np.full(like.size, -1)
+        for touch in self._shared(barriers, like):
+            if touch.write:
+                owners[touch.address // like.itemsize] = touch.thread
+        return owners.reshape(like.shape)
+
+    def shared_reads(self, barriers: int, like: np.ndarray) -> np.ndarray:
+        """How often each place of block 0's first shared array was read after so many barriers."""
+        counts = np.zeros(like.size, int)
+        for touch in self._shared(barriers, like):
+            counts[touch.address // like.itemsize] += not touch.write
+        return counts.reshape(like.shape)
+
+    def _shared(self, barriers: int, like: np.ndarray) -> list[SharedTouch]:
+        return [t for t in self.shared if (t.block, t.barriers) == (0, barriers) and t.address < like.nbytes]
 
     def _count(self, name: str, write: bool, thread: int | None = None) -> np.ndarray:
         counts = np.zeros(self.arrays[name].shape, int)
@@ -143,6 +179,20 @@ class _CountingEmulator(Emulator):
             self.barriers += 1
 
 
+class _WatchingEmulator(_CountingEmulator):
+    """Writes down every access to shared memory too."""
+
+    def __init__(self, touches: list[SharedTouch], seed: int | None) -> None:
+        super().__init__(seed=seed)
+        self._touches = touches
+
+    def _touch(self, block: Any, address: int, write: bool) -> None:
+        super()._touch(block, address, write)
+        me = self._me
+        number = me.block.index * int(np.prod(self._block_shape)) + me.number
+        self._touches.append(SharedTouch(number, block.index, me.use[3], address, write))
+
+
 def run_threads(
     kernel: Callable | Kernel,
     grid: int | tuple[int, ...],
@@ -150,6 +200,7 @@ def run_threads(
     *arguments: Any,
     seed: int | None = None,
     replaced: dict[str, Callable] | None = None,
+    shared: bool = False,
 ) -> Trace:
     """Run a kernel on copies of the arguments and return what its threads did.
 
@@ -165,6 +216,8 @@ def run_threads(
         Seed of the order in which threads run; None for their own order.
     replaced
         Operations that shall do something else, as in :meth:`lstm_numba.gpu.emulator.Emulator.launch`.
+    shared
+        Write down accesses to shared memory too.
 
     Returns
     -------
@@ -186,7 +239,7 @@ def run_threads(
             given.append(_Watched(trace.arrays[name], trace.touches[name], size))
         else:
             given.append(value)
-    emulator = _CountingEmulator(seed=seed)
+    emulator = _WatchingEmulator(trace.shared, seed) if shared else _CountingEmulator(seed=seed)
     emulator.launch(kernel, grid, block, tuple(given), replaced=replaced)
     trace.barriers = emulator.barriers
     return trace

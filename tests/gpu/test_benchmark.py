@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lstm_numba as ln
-from benchmarks import cuda_speed
+from benchmarks import cuda_speed, cuda_targets
 from lstm_numba.gpu.device import EmulatedDevice, use_device
 from lstm_numba.gpu.plan import Chip
 
@@ -32,6 +32,59 @@ def test_rows_are_complete(tmp_path, device):
     for ways in [*row["us"].values(), *row["kernel_us_per_step"].values()]:
         assert ways["forward"] > 0
         assert ways["training"] > 0
+
+
+@pytest.mark.parametrize("kind", cuda_speed.KINDS)
+def test_stacks_and_packed_sequences(tmp_path, device, kind):
+    """On the CPU's kernels: what is tested is the flow, and that both modules are given the same."""
+    clock = cuda_speed.WallClock()
+    shape = (4, 3, 8, kind)
+    result = cuda_speed.run(tmp_path / "cuda.json", torch, "cpu", device, clock, [shape], seconds=60, rounds=1)
+    assert result["failed"] == []
+    (row,) = result["rows"]
+    assert row["kind"] == kind
+    assert all(times["training"] > 0 for times in row["us"].values())
+    expected = "1.5 times as fast as cuDNN's standard algorithm"
+    assert [(entry["target"], entry["compared"]) for entry in result["targets"]] == [(expected, 4)]  # no bfloat16 there
+
+
+def test_every_kind_is_measured_early():
+    assert {shape[3] for shape in cuda_speed.WORK[:20] if len(shape) == 4} == set(cuda_speed.KINDS)
+    assert [shape for shape in cuda_speed.WORK if len(shape) == 3] == cuda_speed.SHAPES
+
+
+def row_of(T, B, H, us, kind=None):
+    return {"T": T, "B": B, "H": H, "us": us} | ({} if kind is None else {"kind": kind})
+
+
+def test_targets_compare_what_they_are_for():
+    both = {"forward": 100.0, "training": 300.0}  # 1 µs per step forward, 2 back
+    slow = {"forward": 200.0, "training": 500.0}
+    rows = [
+        row_of(100, 8, 64, {"ours tf32": both, "cudnn tf32": both}),  # small: inside cuDNN's box
+        row_of(100, 8, 384, {"ours tf32": both, "cudnn tf32": slow}),  # 2 times as fast, 1.5 times back
+        row_of(100, 8, 64, {"ours tf32": both, "cudnn tf32": both}, "bidirectional"),
+        row_of(100, 65, 64, {"ours tf32": both}),  # for no target
+    ]
+    standard, small = sorted(cuda_targets.verdicts(rows), key=lambda entry: entry["target"])
+    assert (small["compared"], small["met"], small["missed"]) == (2, 2, [])
+    assert cuda_targets.describe(small) == "small layers: 1.5 µs forward, 2.5 µs back: 2 of 2"
+    assert (standard["compared"], standard["met"]) == (4, 2)
+    assert [miss["what"] for miss in standard["missed"]] == ["tf32, forward", "tf32, backward"]
+    assert standard["missed"][0]["us_per_step"] == 1.0
+    assert standard["missed"][0]["allowed"] == pytest.approx(1 / 1.5)
+    assert cuda_targets.describe(standard).endswith(
+        "2 of 4; furthest off tf32, forward at T=100, B=8, H=64, kind=bidirectional: 1.00 µs per step, 0.67 allowed"
+    )
+
+
+def test_targets_of_the_anchor_shape():
+    us = {"ours bfloat16": {"forward": 4.0 * 1024, "training": 14.0 * 1024},
+          "cudnn float16": {"forward": 2.0 * 1024, "training": 12.0 * 1024}}  # fmt: skip
+    found = {entry["target"]: entry for entry in cuda_targets.verdicts([row_of(1024, 16, 768, us)])}
+    assert set(found) == {"faster than FlashRNN", "within 1.3 times cuDNN in 16 bits"}
+    assert [miss["what"] for miss in found["faster than FlashRNN"]["missed"]] == ["bfloat16, training"]
+    assert [miss["what"] for miss in found["within 1.3 times cuDNN in 16 bits"]["missed"]] == ["bfloat16, forward"]
 
 
 def test_graphs_are_timed_once_per_replay_and_not_while_recorded(device, monkeypatch, rng):

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks import cuda_speed
 from lstm_numba.gpu import device
+from lstm_numba.gpu.__main__ import main as say_what_is_there
 from lstm_numba.gpu.device import CudaMissing, is_on_device, require_compiler, require_gpu
 
 HAS_NUMBA_CUDA = importlib.util.find_spec("numba_cuda") is not None
@@ -84,7 +86,7 @@ def pretended(monkeypatch):
 
 def test_no_driver(pretended):
     pretended(False, "CUDA driver library cannot be found.\nmore")
-    with pytest.raises(CudaMissing, match=r"driver \(580 or newer.*said: CUDA driver library cannot be found\."):
+    with pytest.raises(CudaMissing, match=r"\(580 or newer.*said: CUDA driver library cannot be found\. backend"):
         require_gpu()
 
 
@@ -109,6 +111,27 @@ def test_a_chip_that_is_too_old(pretended):
 def test_a_chip_that_will_do(pretended):
     pretended(True, capability=(8, 6))
     require_gpu()
+
+
+def test_one_line_about_the_gpu(pretended, monkeypatch, capsys):
+    """What `make test-gpu` and `make bench-gpu` begin with."""
+    from numba import cuda
+
+    pretended(True)
+    found = SimpleNamespace(compute_capability=(9, 0), name=b"A Chip", MULTIPROCESSOR_COUNT=7)
+    monkeypatch.setattr(cuda, "get_current_device", lambda: found)
+    say_what_is_there()
+    assert capsys.readouterr().out == "A Chip: compute capability 9.0, 7 multiprocessors\n"
+
+
+@pytest.mark.parametrize("program", [say_what_is_there, cuda_speed.main], ids=["test-gpu", "bench-gpu"])
+def test_without_a_gpu_the_targets_end_with_the_message_alone(pretended, monkeypatch, program):
+    pretended(False, "no driver.")
+    monkeypatch.setattr(sys, "argv", ["program"])
+    with pytest.raises(SystemExit) as end:
+        program()
+    assert str(end.value).startswith("backend='cuda' needs an NVIDIA GPU and its driver")
+    assert "The driver said: no driver. backend='cpu' needs neither" in str(end.value)
 
 
 def test_where_an_array_lies():

@@ -204,7 +204,7 @@ def test_other_backends_leave_such_arrays_to_numpy():
         ln.LSTM(3, 4)(There(np.zeros((2, 1, 3), np.float32)))
 
 
-def test_a_real_device_takes_both_protocols_without_waiting_for_its_own_stream(monkeypatch):
+def test_a_real_device_does_not_wait_for_its_own_stream():
     """The calls that reach Numba, with a stand-in for it."""
     calls = []
     array = SimpleNamespace(is_c_contiguous=lambda: True)
@@ -221,3 +221,47 @@ def test_a_real_device_takes_both_protocols_without_waiting_for_its_own_stream(m
         device.upload(foreign)
     assert device._stream == 0
     assert calls == [("interface", True), ("interface", False)]
+
+
+class OnlyDLPack:
+    """Memory of the host that says it were a GPU's, through DLPack alone."""
+
+    def __init__(self, array):
+        self._array, self.streams = array, []
+
+    def __dlpack__(self, *, stream=None, **options):
+        self.streams.append(stream)
+        return self._array.__dlpack__()
+
+    def __dlpack_device__(self):
+        return (2, 0)  # kDLCUDA
+
+
+@pytest.mark.parametrize(("stream", "told"), [(None, 1), (9, 9)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_real_device_takes_dlpack_without_a_copy(monkeypatch, stream, told, dtype):
+    """The memory's address and layout reach Numba, and the library is told on which stream they will be used."""
+    api = pytest.importorskip("numba.cuda.api")
+    pytest.importorskip("cuda.core.utils")
+    found = []
+
+    def take(described, owner, sync):
+        found.append(described)
+        assert owner is not None  # which keeps the memory alive
+        assert not sync
+        shape, strides = described["shape"], described["strides"]
+        contiguous = strides is None or strides == np.empty(shape, described["typestr"]).strides
+        return SimpleNamespace(is_c_contiguous=lambda: contiguous, strides=strides)
+
+    monkeypatch.setattr(api, "from_cuda_array_interface", take)
+    device = GpuDevice.__new__(GpuDevice)
+    device.stream = stream
+    array = np.ones((2, 3, 4), dtype)
+    given = OnlyDLPack(array)
+    device.upload(given)
+    assert found[0]["data"] == (array.ctypes.data, False)
+    assert found[0]["shape"] == (2, 3, 4)
+    assert np.dtype(found[0]["typestr"]) == array.dtype
+    assert given.streams == [told]  # 1 is the default stream's number in this protocol
+    with pytest.raises(ValueError, match="expected a C-contiguous array on the device, got strides"):
+        device.upload(OnlyDLPack(array.T))

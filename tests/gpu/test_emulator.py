@@ -72,6 +72,12 @@ def test_race_reports_can_be_switched_off():
     Emulator(check_races=False).launch(overwrite, 1, 32, (x,))
 
 
+def test_without_greenlet_the_message_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "greenlet", None)
+    with pytest.raises(ImportError, match="the emulator needs the package greenlet: pip install greenlet"):
+        Emulator().launch(overwrite, 1, 1, (np.ones(1, np.float32),))
+
+
 def test_what_nobody_wrote_is_nan():
     def read(y):
         y[0] = cuda.shared.array(4, float32)[1]

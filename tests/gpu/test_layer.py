@@ -187,9 +187,33 @@ def test_plans_fit(monkeypatch, H, B, chip):
 def test_without_a_gpu_explain_still_answers_and_running_says_what_is_missing():
     assert chip() == H100
     lstm = ln.LSTM(2, 5, backend="cuda")
-    assert ln.explain(lstm, (3, 1, 2)).layers[0].kernel == "block"
+    explanation = ln.explain(lstm, (3, 1, 2), measure=True)
+    assert explanation.layers[0].kernel == "block"
+    assert explanation.layers[0].gflops is None  # nothing was measured
+    assert "(an H100, assumed: no GPU was found)" in " ".join(str(explanation).split())
     with pytest.raises(CudaMissing, match="backend='cuda' needs"):
         lstm(np.zeros((3, 1, 2), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("chip", "H", "kernel", "words"),
+    [
+        (Chip((7, 5), 40), 200, "steps", "7.5, 40 multiprocessors; 16 units of 16 sequences per block and launch"),
+        (Chip((8, 0), 108), 40, "block", "8.0, 108 multiprocessors; 1 block forward and 1 backward per 8 sequences, "
+         "40 units padded to 48"),
+        (Chip((8, 0), 108), 200, "grid", "14 blocks per 8 sequences forward, 14 blocks per 16 backward, 200 units "
+         "padded to 224"),
+        (Chip((8, 6), 30), 512, "steps", "8.6, 30 multiprocessors; 16 units"),
+        (Chip((8, 9), 128), 1024, "grid", "128 blocks per 8 sequences forward, 128 blocks per 16 backward"),
+        (H100, 192, "cluster", "9.0, 132 multiprocessors; 8 blocks forward and 4 backward per 8 sequences"),
+    ],
+)  # fmt: skip
+def test_explain_names_the_chip_and_the_blocks(monkeypatch, chip, H, kernel, words):
+    monkeypatch.undo()  # the real families
+    with use_device(EmulatedDevice(chip)):
+        layer = ln.explain(ln.LSTM(4, H, backend="cuda"), (3, 2, 4)).layers[0]
+    assert layer.kernel == kernel
+    assert words in layer.sharing
 
 
 class Elsewhere:

@@ -66,7 +66,16 @@ MEASURED = {
     "rows": [
         {"T": 100, "B": 8, "H": 64, "family": "block", "us": {"ours tf32": {"forward": 125.0}}},
         {"T": 100, "B": 8, "H": 128, "family": "cluster", "us": {"cudnn tf32": {"forward": 250.0}}},
+        {
+            "T": 100,
+            "B": 8,
+            "H": 128,
+            "kind": "two layers",
+            "family": "cluster",
+            "us": {"cudnn tf32": {"forward": 300.0}},
+        },
     ],
+    "targets": [{"target": "faster than light", "compared": 3, "met": 0, "missed": []}],
     "failed": [],
     "not_reached": [[1, 1, 1]],
 }
@@ -90,6 +99,8 @@ def test_with_a_result_the_page_shows_it(tmp_path, capsys):
     lines = [[part.strip() for part in line.split("|")] for line in shown.splitlines()]
     assert ["H=64, B=8, T=100", "block", "1.25", "–"] in lines
     assert ["H=128, B=8, T=100", "cluster", "–", "2.50"] in lines
+    assert ["H=128, B=8, T=100, two layers", "cluster", "–", "3.00"] in lines
+    assert ["faster than light", "3", "0"] in lines
 
 
 @pytest.mark.parametrize("missing", ["rows", "provenance"])

@@ -35,7 +35,8 @@ class PoisonedGpu(GpuDevice):
 
     def empty(self, shape, dtype):
         kind = np.dtype(dtype)
-        return self._cuda.to_device(np.full(shape, np.nan if kind.kind == "f" else np.iinfo(kind).max, kind))
+        poison = np.full(shape, np.nan if kind.kind == "f" else np.iinfo(kind).max, kind)
+        return self._cuda.to_device(poison, stream=self._stream)  # on another one it could land on a result
 
 
 @pytest.fixture
