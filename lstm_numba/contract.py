@@ -71,14 +71,19 @@ class LayerWeights(tuple[Weights, ...]):
     """Weights of one layer, a :class:`Weights` per direction, and what a backend keeps about them between calls.
 
     The arrays are written in place and never exchanged, so a backend may keep their addresses.
+
+    ``lent`` says whether anybody but the owner may hold the arrays. Then they may change at any time; as long as
+    nobody does, they change only when the owner counts ``version`` up.
     """
 
     scratch: dict[str, Any]
+    lent: bool
+    version: int
 
     def __new__(cls, weights: Iterable[Weights]) -> Self:
         """Collect the directions' weights."""
         made = super().__new__(cls, weights)
-        made.scratch = {}
+        made.scratch, made.lent, made.version = {}, True, 0
         return made
 
     def __reduce__(self) -> tuple:

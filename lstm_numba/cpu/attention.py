@@ -528,7 +528,7 @@ def _launch(run, arrays, sizes, lse, scale, masks, pieces, scratch_size, dadded=
         plan, nothing = _new_plan(run, dtype), _nothing[dtype]
         scratch_size = -(-scratch_size // 16) * 16  # every thread's begins at a cache line
         scratch = scratch_of(threads * scratch_size + 2, dtype)
-        sync = np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
+        sync = np.zeros(SYNC_STRIDE * threads, np.int64)
         chunks = min(pieces, -(-threads // (B * N)))
         outputs = nothing if lse is None else lse, nothing if dadded is None else dadded
         _bind_sizes(

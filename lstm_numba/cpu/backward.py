@@ -350,12 +350,14 @@ def _gather(panel, source, source_row, rows, n0, columns, N):
 
 
 @njit(**_UNIT)
-def _weight_gradients(plan, like, d, t0, t1, u0, u1, scratch, form):
-    """Add a chunk's share of dW_ih, dW_hh and the biases' gradients for some blocks."""
+def _weight_gradients(plan, like, d, t0, t1, part, scratch, form):
+    """Add a chunk's share of dW_ih, dW_hh and the biases' gradients: every member has some gates of some blocks."""
     U = lanes_of(like)
     I, H, P, D = get(plan, p.I), get(plan, p.H), get(plan, p.P), get(plan, p.D)
     width = form.vectors * U
     slots = form.slots * width
+    members, blocks = get(plan, p.MEMBERS), get(plan, p.BLOCKS)
+    units = blocks * form.gates
     row_0 = first_row(plan, t0)
     rows = first_row(plan, t1) - row_0
     edge = step(scratch, MAX_ROWS * (_CELL + _DH) * U)
@@ -378,15 +380,15 @@ def _weight_gradients(plan, like, d, t0, t1, u0, u1, scratch, form):
                     done += count
             else:
                 _gather(panel, x, I, rows, n0, vectors * U, N)
-            for block in range(u0, u1):
-                z = _z(plan, like, d, block, row_0, slots)
-                for n in range(form.gates):
-                    gate = (n + turn) % form.gates
-                    j0 = block * width
-                    count = min(width, H - j0)
-                    A = step(z, (first + n) * width)
-                    _add_rows_product(plan, dW, gate * H + j0, count, N, n0, vectors, A, slots, panel, rows, edge)
+            for unit in range(share(units, members, part), share(units, members, part + 1)):
+                block, n = unit // form.gates, unit % form.gates
+                gate = (n + turn) % form.gates
+                j0 = block * width
+                count = min(width, H - j0)
+                A = step(_z(plan, like, d, block, row_0, slots), (first + n) * width)
+                _add_rows_product(plan, dW, gate * H + j0, count, N, n0, vectors, A, slots, panel, rows, edge)
             n0 += vectors * U
+    u0, u1 = share(blocks, members, part), share(blocks, members, part + 1)
     _bias_gradients(plan, like, d, row_0, rows, u0, u1, scratch, form)
 
 
@@ -483,10 +485,8 @@ def _input_gradient(plan, like, d, row, last, scratch, form):
 @njit(**_UNIT)
 def _products(plan, like, d, t0, t1, part, scratch, form):
     """One member's share of a chunk's matrix products."""
-    members, blocks = get(plan, p.MEMBERS), get(plan, p.BLOCKS)
-    _weight_gradients(
-        plan, like, d, t0, t1, share(blocks, members, part), share(blocks, members, part + 1), scratch, form
-    )
+    members = get(plan, p.MEMBERS)
+    _weight_gradients(plan, like, d, t0, t1, part, scratch, form)
     if get(plan, p.W_HR + d) != 0:
         P = get(plan, p.P)
         _projection_gradient(plan, like, d, t0, t1, share(P, members, part), share(P, members, part + 1), scratch)

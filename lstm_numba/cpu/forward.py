@@ -155,12 +155,24 @@ def _pack(plan, like, d, part, form):
 
 @njit(**_UNIT)
 def _z_row(plan, d, block, row, slots):
-    """Offset of a row of z. In inference z holds one chunk of steps, counted from its first row."""
+    """Offset of a row of z."""
     return ((d * get(plan, p.BLOCKS) + block) * get(plan, p.ROWS) + row) * slots
 
 
 @njit(**_UNIT)
-def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, base, form):
+def _first_z_row(plan, t, t0, b0, b1):
+    """Row of z of sequence b0 at step t, for a member with the sequences ``b0:b1`` in a chunk that begins at t0.
+
+    In inference z holds one chunk, and in it member after member: where two members write into neighbouring lines of
+    memory, their processors fetch ahead into each other's, and take them from each other at every step.
+    """
+    if get(plan, p.WHOLE):
+        return first_row(plan, t) + b0
+    return get(plan, p.CHUNK) * b0 + (t - t0) * (b1 - b0)
+
+
+@njit(**_UNIT)
+def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, form):
     """Input's share of z for some steps, sequences and blocks."""
     U = lanes_of(like)
     I, B = get(plan, p.I), get(plan, p.B)
@@ -172,47 +184,51 @@ def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, base
         bias = step(pointer_at(get(plan, p.BIAS), like), (d * blocks + block) * slots)
         if b0 == 0 and b1 == B:  # all rows of all steps follow each other
             row, last = first_row(plan, t0), first_row(plan, t1)
+            z_row = _first_z_row(plan, t0, t0, b0, b1)
             groups = groups_of(last - row)
             while groups > 0:
                 rows = (last - row + groups - 1) // groups
-                at = step(z, _z_row(plan, d, block, row - base, slots))
+                at = step(z, _z_row(plan, d, block, z_row, slots))
                 cell_input(form, plan, rows, at, slots, bias, step(x, row * I), I, W, I)
                 row += rows
+                z_row += rows
                 groups -= 1
         elif b1 - b0 >= MAX_ROWS or t1 - t0 < b1 - b0 or get(plan, p.OFFSETS) != 0:  # the rows of one step
             for t in range(t0, t1):
                 row = first_row(plan, t)
                 last = row + min(b1, active_rows(plan, t))
                 row += b0
+                z_row = _first_z_row(plan, t, t0, b0, b1)
                 groups = groups_of(last - row)
                 while groups > 0:
                     rows = (last - row + groups - 1) // groups
-                    at = step(z, _z_row(plan, d, block, row - base, slots))
+                    at = step(z, _z_row(plan, d, block, z_row, slots))
                     cell_input(form, plan, rows, at, slots, bias, step(x, row * I), I, W, I)
                     row += rows
+                    z_row += rows
                     groups -= 1
         else:  # few sequences: the steps of one sequence
+            far = (B if get(plan, p.WHOLE) else b1 - b0) * slots
             for b in range(b0, b1):
                 t = t0
                 groups = groups_of(t1 - t0)
                 while groups > 0:
                     rows = (t1 - t + groups - 1) // groups
-                    row = t * B + b
-                    at = step(z, _z_row(plan, d, block, row - base, slots))
-                    cell_input(form, plan, rows, at, B * slots, bias, step(x, row * I), B * I, W, I)
+                    at = step(z, _z_row(plan, d, block, _first_z_row(plan, t, t0, b0, b1) + b - b0, slots))
+                    cell_input(form, plan, rows, at, far, bias, step(x, (t * B + b) * I), B * I, W, I)
                     t += rows
                     groups -= 1
 
 
 @njit(**_UNIT)
-def _advance(plan, like, d, t, b0, b1, first_block, last_block, base, buffer, form):
+def _advance(plan, like, d, t, t0, b0, b1, first_block, last_block, buffer, form):
     """One time step of some sequences and blocks."""
     U = lanes_of(like)
     H, P, D, blocks = get(plan, p.H), get(plan, p.P), get(plan, p.D), get(plan, p.BLOCKS)
     width = form.vectors * U
     slots, packed = form.slots * width, form.gates * width
+    row_0 = _first_z_row(plan, t, t0, b0, b1) - b0
     b1 = min(b1, active_rows(plan, t))
-    row_0 = first_row(plan, t) - base
     keep = get(plan, p.TRAINING)
     before, after = (t + 2, t + 1) if d else (t, t + 1)
     carry_before, carry_after = (t + 1, t) if d else (t, t + 1)
@@ -320,14 +336,13 @@ def _chunk(plan, d, number):
 def _run_chunk(plan, like, d, number, kind, part, buffer, form):
     """Work on one chunk: its input product (kind 0), its step number ``kind - 1``, or all of it (kind -1)."""
     t0, t1 = _chunk(plan, d, number)
-    base = 0 if get(plan, p.WHOLE) else first_row(plan, t0)
     b0, b1, u0, u1 = bounds(plan, part, get(plan, p.BLOCKS))
     if kind <= 0:
-        _multiply_input(plan, like, d, t0, t1, b0, b1, u0, u1, base, form)
+        _multiply_input(plan, like, d, t0, t1, b0, b1, u0, u1, form)
     first, last = (0, t1 - t0) if kind < 0 else (kind - 1, kind)
     for n in range(max(0, first), last):
         t = t1 - 1 - n if d else t0 + n
-        _advance(plan, like, d, t, b0, b1, u0, u1, base, buffer, form)
+        _advance(plan, like, d, t, t0, b0, b1, u0, u1, buffer, form)
 
 
 @njit(**_UNIT)

@@ -148,7 +148,7 @@ def _launch(kernel: Kernel, cache: _Cache, arrays: dict[int, np.ndarray]) -> Non
         plan = np.zeros(p.LENGTH, np.int64)
         plan[p.T], plan[p.B], plan[p.H], plan[p.D] = T, B, H, D
         plan[p.TEAMS], plan[p.MEMBERS], plan[p.PHASES] = teams, members, 1
-        sync = np.zeros(D * SYNC_STRIDE * (members + 1), np.int64)
+        sync = np.zeros(D * SYNC_STRIDE * members, np.int64)
         scratch = np.empty((teams * members, H), cache.h.dtype)
         arrays = arrays | {p.SYNC: sync, p.SCRATCH: scratch, p.LENGTHS: cache.steps}
         arrays |= {p.H_SLOTS: cache.h, p.Z: cache.gates, _RESET: cache.reset}

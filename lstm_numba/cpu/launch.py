@@ -114,12 +114,12 @@ def _run_member(address, plan, member):
     before = flush_denormals()
     members = get(plan, p.MEMBERS)
     for d in range(member // members, get(plan, p.D), get(plan, p.TEAMS)):
-        sync = step(pointer_at(get(plan, p.SYNC), plan), d * SYNC_STRIDE * (members + 1))
+        sync = step(pointer_at(get(plan, p.SYNC), plan), d * SYNC_STRIDE * members)
         for phase in range(get(plan, p.PHASES)):
             part = first_part(sync, members, phase, member % members)
             while part >= 0:
                 _call(address, plan, d, phase, part, member)
-                part = next_part(sync, members, phase)
+                part = next_part(sync, members, phase, part)
     restore_denormals(before)
 
 

@@ -171,7 +171,7 @@ def _launch(run, dtype, rows, E, phases, cost, bind, *arguments):
     """Run a kernel over rows of E numbers; ``bind`` writes the addresses of its arguments into the plan."""
     threads = reserve_threads(available_threads() if cost * rows * E >= SERIAL_FLOPS else 1)
     try:
-        plan, sync = np.zeros(_LENGTH, np.int64), np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
+        plan, sync = np.zeros(_LENGTH, np.int64), np.zeros(SYNC_STRIDE * threads, np.int64)
         _bind(plan, rows, E, threads, phases, sync)
         bind(plan, *arguments)
         launch(run.address(DTYPE_NAMES[dtype]), plan, threads)

@@ -69,7 +69,7 @@ def tile_speed(
             p.PACKED_HH: aligned(size * (threads if own_panels else 1), number),
             p.BIAS: aligned(width, number),
             p.Z: aligned(threads * MAX_ROWS * width, number),
-            p.SYNC: np.zeros(SYNC_STRIDE * (threads + 1), np.int64),
+            p.SYNC: np.zeros(SYNC_STRIDE * threads, np.int64),
         }
         plan = np.zeros(p.LENGTH, np.int64)
         for name, array in arrays.items():

@@ -295,7 +295,7 @@ def _run(C, A, a_turned, B, b_turned, *, bias=None, add=0, sums=None):
         U = lanes_for(dtype.itemsize)
         flipped = int(not add and sums is None and _pays_to_flip(M, N, K))
         scratch = scratch_of(-(-(M if flipped else N) // U) * U * K + threads * _scratch_size(U), dtype)
-        sync = np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
+        sync = np.zeros(SYNC_STRIDE * threads, np.int64)
         plan, nothing = _new_plan(dtype), _nothing[dtype]
         bias, sums = nothing if bias is None else bias, nothing if sums is None else sums
         _bind(plan, threads, scratch, sync, C, A, a_turned, B, b_turned, K, flipped, bias, add, sums)

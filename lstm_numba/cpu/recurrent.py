@@ -20,7 +20,7 @@ from lstm_numba.cpu.launch import available_threads, launch, release_threads, re
 from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, lanes
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
-from lstm_numba.cpu.workspace import Workspace
+from lstm_numba.cpu.workspace import Workspace, aligned
 
 _CHUNK_NUMBERS = 128 * 1024  # of z computed ahead of the scan, per member
 
@@ -104,7 +104,7 @@ class Job:
         self.backward_plan = np.zeros(p.LENGTH, np.int64)
         self._forward_key: tuple | None = None
         self._backward_key: tuple | None = None
-        self.packed: int | None = None  # fingerprint of the weights that are packed
+        self.packed: int | None = None  # the state of the weights that are packed
         self._grads: LayerWeights | None = None
         self.x: np.ndarray | None = None
         self.h: np.ndarray | None = None
@@ -146,9 +146,9 @@ class Job:
         members = sharing.members
         plan[p.T], plan[p.B] = T, B
         plan[p.MEMBERS], plan[p.TEAMS], plan[p.SPLIT_UNITS] = members, sharing.teams, sharing.by_units
-        plan[p.SYNC] = workspace.address("sync", self.D * SYNC_STRIDE * (members + 1), np.dtype(np.int64))
+        plan[p.SYNC] = workspace.address("sync", self.D * SYNC_STRIDE * members, np.dtype(np.int64))
         plan[p.SLICES] = workspace.address("slices", members + 1, np.dtype(np.int64))
-        workspace.sync = workspace.view("sync", (self.D * SYNC_STRIDE * (members + 1),))
+        workspace.sync = workspace.view("sync", (self.D * SYNC_STRIDE * members,))
         edges = workspace.view("slices", (members + 1,))
         if self.lengths is None:
             edges[:] = [B * m // members for m in range(members + 1)]
@@ -166,10 +166,16 @@ class Job:
         plan[p.OFFSETS], plan[p.LENGTHS] = self.lengths.offsets.ctypes.data, self.lengths.sorted.ctypes.data
         return int(self.lengths.offsets[-1])
 
-    def prepare_forward(self, T: int, B: int, training: bool, sharing: Sharing) -> None:
+    def _state_of(self, weights: LayerWeights) -> int:
+        """A number that is another one when the weights have changed."""
+        if weights.lent:
+            return fingerprint(self.forward_plan, self.form.gates, self.dtype.itemsize)
+        return weights.version
+
+    def prepare_forward(self, weights: LayerWeights, T: int, B: int, training: bool, sharing: Sharing) -> None:
         """Fill in the forward plan, all but what changes with every call."""
         plan, work = self.forward_plan, self.forward_memory
-        now = 0 if training else fingerprint(plan, self.form.gates, self.dtype.itemsize)
+        now = 0 if training else self._state_of(weights)
         repack = training or now != self.packed
         self.packed = None if training else now
         key = (T, B, training, sharing, repack)
@@ -293,6 +299,14 @@ def _reserve(job: Job, T: int, B: int) -> tuple[int, Sharing]:
     return threads, wanted if threads == wanted.teams * wanted.members else ALONE
 
 
+def _room_for_h(shape: tuple[int, int, int], dtype: np.dtype, threads: int) -> np.ndarray:
+    """Memory for hidden states that the caller gets."""
+    if threads == 1:
+        return np.empty(shape, dtype)
+    # Two threads that write into one cache line, each its own part of it, take it from each other at every step.
+    return aligned(math.prod(shape), dtype).reshape(shape)
+
+
 def layer_forward(cell, x, state, weights, lengths, training):
     """See :mod:`lstm_numba.contract`."""
     T, B = x.shape[:2]
@@ -303,11 +317,11 @@ def layer_forward(cell, x, state, weights, lengths, training):
         state = tuple(part.take(job.lengths.order, axis=1) for part in state)
     job.shape = (T, B)
     kept = training or lengths is not None  # slots that stay with the job; y is a copy
-    h = job.slots_of_h(T, B) if kept else np.empty((T + 2, B, job.D * job.P), x.dtype)
     final = [np.empty(part.shape, x.dtype) for part in state]
     threads, sharing = _reserve(job, T, B)
     try:
-        job.prepare_forward(T, B, training, sharing)
+        h = job.slots_of_h(T, B) if kept else _room_for_h((T + 2, B, job.D * job.P), x.dtype, threads)
+        job.prepare_forward(weights, T, B, training, sharing)
         bind(job.forward_plan, job.forward_memory.sync, p.X, x, h, state[0], final[0], state[-1], final[-1])
         launch(job.forward_address, job.forward_plan, threads)
     finally:

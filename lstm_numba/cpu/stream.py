@@ -96,9 +96,9 @@ class CpuStream:
 
     def bind(self) -> None:
         """Pack the weights as they are now."""
-        for k, job in enumerate(self._jobs):
+        for k, (job, weights) in enumerate(zip(self._jobs, self._weights, strict=True)):
             job.packed = None
-            job.prepare_forward(1, self.batch_size, False, ALONE)
+            job.prepare_forward(weights, 1, self.batch_size, False, ALONE)
             plan = self._plans[k]
             plan[:] = job.forward_plan
             h, c = self.state[k][0].ctypes.data, self.state[k][-1].ctypes.data

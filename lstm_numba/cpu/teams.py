@@ -6,8 +6,9 @@ has waited a while claims parts that nobody has claimed yet, so the work also ge
 late, are descheduled between two parts, or run one after another on a single thread: no fixed set of threads has
 to run at the same time, and nothing can dead-lock. Which thread works on a part never changes a result.
 
-State of a team: ``SYNC_STRIDE * (members + 1)`` integers, all zero at the start: a counter of finished parts, then
-one claim per member, each on cache lines of its own.
+State of a team: ``SYNC_STRIDE * members`` integers, all zero at the start: for every part the phases in which it has
+been claimed, and the phases in which it has been finished. Each number has cache lines of its own: a claim is normally
+touched by its own member only, and a finished part is announced by one store, which the others see in one transfer.
 """
 
 import sys
@@ -19,8 +20,9 @@ from numba.extending import intrinsic
 
 from lstm_numba.cpu.simd import MACHINE, step
 
-SYNC_STRIDE = 16  # integers: 128 bytes, since processors fetch cache lines in pairs
-_PATIENCE = 3000  # looks at the counter, some tens of microseconds, before other members' parts are tried
+_LINES = 16  # integers: 128 bytes, since processors fetch cache lines in pairs
+SYNC_STRIDE = 2 * _LINES  # a claim and an announcement
+_PATIENCE = 3000  # looks at the others' announcements, some tens of microseconds, before other members' parts are tried
 _INDEX = ir.IntType(64)
 
 
@@ -33,11 +35,12 @@ def _read(typing_context, p):
 
 
 @intrinsic
-def _add(typing_context, p, value):
+def _announce(typing_context, p, value):
     def codegen(context, builder, signature, arguments):
-        return builder.atomic_rmw("add", arguments[0], arguments[1], "acq_rel")
+        builder.store_atomic(arguments[1], arguments[0], "release", 8)
+        return context.get_dummy_value()
 
-    return types.int64(p, types.int64), codegen
+    return types.void(p, types.int64), codegen
 
 
 @intrinsic
@@ -80,28 +83,29 @@ def _give_way(typing_context):
 @njit(error_model="numpy")
 def first_part(sync, members, phase, me):
     """Claim a part of this phase, my own if it is free; -1 when the phase is over."""
-    if _exchange(step(sync, SYNC_STRIDE * (1 + me)), phase, phase + 1):
+    if _exchange(step(sync, SYNC_STRIDE * me), phase, phase + 1):
         return me
     return _wait(sync, members, phase)
 
 
 @njit(error_model="numpy")
-def next_part(sync, members, phase):
+def next_part(sync, members, phase, part):
     """Report a part as finished and wait; a part of another member if it needs doing, -1 when the phase is over."""
-    _add(sync, 1)
+    _announce(step(sync, SYNC_STRIDE * part + _LINES), phase + 1)
     return _wait(sync, members, phase)
 
 
 @njit(error_model="numpy")
 def _wait(sync, members, phase):
     looks = 0
-    while _read(sync) < (phase + 1) * members:
-        looks += 1
-        if looks > _PATIENCE:
-            for member in range(members):
-                if _exchange(step(sync, SYNC_STRIDE * (1 + member)), phase, phase + 1):
-                    return member
-            _give_way()
-        elif looks > 100:
-            _pause()
+    for awaited in range(members):
+        while _read(step(sync, SYNC_STRIDE * awaited + _LINES)) <= phase:
+            looks += 1
+            if looks > _PATIENCE:
+                for member in range(members):
+                    if _exchange(step(sync, SYNC_STRIDE * member), phase, phase + 1):
+                        return member
+                _give_way()
+            elif looks > 100:
+                _pause()
     return -1

@@ -137,8 +137,8 @@ def run_overlapped(
         jobs = [take_job(cell, layer, x.dtype) for layer in weights]
         finals = [tuple(part.copy() for part in state) for state in states]
         table = np.empty((layers, 6), np.int64)
-        y, kept = _describe(table, jobs, x, finals, chunk)
-        plan, sync = np.zeros(_LENGTH, np.int64), np.zeros(SYNC_STRIDE * (threads + 1), np.int64)
+        y, kept = _describe(table, jobs, weights, x, finals, chunk)
+        plan, sync = np.zeros(_LENGTH, np.int64), np.zeros(SYNC_STRIDE * threads, np.int64)
         plan[p.D], plan[p.TEAMS], plan[p.MEMBERS] = 1, 1, threads
         plan[p.T], plan[_CHUNK], plan[_LAYERS] = T, chunk, layers
         plan[p.PHASES] = -(-T // chunk) + layers - 1
@@ -154,21 +154,26 @@ def run_overlapped(
 
 
 def _describe(
-    table: np.ndarray, jobs: list[Job], x: np.ndarray, finals: list[tuple[np.ndarray, ...]], chunk: int
+    table: np.ndarray,
+    jobs: list[Job],
+    weights: list[LayerWeights],
+    x: np.ndarray,
+    finals: list[tuple[np.ndarray, ...]],
+    chunk: int,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Prepare every layer's plan for one chunk and write the table; returns the output, and what must stay alive."""
     T, B = x.shape[:2]
     size = x.itemsize
     kept = [x]
     input_address, input_step = x.ctypes.data, chunk * B * x.shape[2] * size
-    for k, (job, final) in enumerate(zip(jobs, finals, strict=True)):
+    for k, (job, own, final) in enumerate(zip(jobs, weights, finals, strict=True)):
         is_last = k == len(jobs) - 1
         # The state before a chunk is written in front of it. Where the next layer is still reading the chunk before,
         # that is a slot of its own.
         slots = chunk if is_last else chunk + 1
         h = np.empty((T + 2 if is_last else -(-T // chunk) * slots, B, job.P), x.dtype)
         job.shape = (chunk, B)
-        job.prepare_forward(chunk, B, False, ALONE)
+        job.prepare_forward(own, chunk, B, False, ALONE)
         plan = job.forward_plan
         bind(plan, job.forward_memory.sync, p.X, kept[-1], h, final[0], final[0], final[-1], final[-1])
         if plan[p.REPACK]:  # the kernel will strike that out

@@ -41,6 +41,10 @@ class Layer(ABC):
         """Parameters by name. Write into the arrays (``p[...] = value``) to change them."""
         return MappingProxyType(self._parameters)
 
+    def _named_parameters(self) -> Mapping[str, np.ndarray]:
+        """:attr:`parameters`, for the layer's own use."""
+        return self.parameters
+
     @property
     def grads(self) -> Mapping[str, np.ndarray]:
         """Gradients by the same names. ``backward`` adds to them until :meth:`zero_grad`."""
@@ -69,7 +73,7 @@ class Layer(ABC):
         dict of str to ndarray
             Independent of the layer: later training does not change it.
         """
-        return {name: value.copy() for name, value in self.parameters.items()}
+        return {name: value.copy() for name, value in self._named_parameters().items()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Copy parameters in, all or nothing.
@@ -89,12 +93,13 @@ class Layer(ABC):
         TypeError
             If a dtype differs.
         """
-        missing = [name for name in self.parameters if name not in state]
-        unknown = [name for name in state if name not in self.parameters]
+        own = self._named_parameters()
+        missing = [name for name in own if name not in state]
+        unknown = [name for name in state if name not in own]
         if missing or unknown:
-            raise KeyError(f"state: expected the keys {list(self.parameters)}, missing {missing}, unknown {unknown}")
+            raise KeyError(f"state: expected the keys {list(own)}, missing {missing}, unknown {unknown}")
         checked = {}
-        for name, target in self.parameters.items():
+        for name, target in own.items():
             value = np.asarray(state[name])
             axes = {f"axis {axis}": size for axis, size in enumerate(target.shape)}
             check_shape(f"state[{name!r}]", value, axes)
@@ -102,8 +107,8 @@ class Layer(ABC):
                 raise TypeError(f"state[{name!r}]: expected dtype {target.dtype}, got {value.dtype}")
             checked[name] = value
         for name, value in checked.items():
-            self.parameters[name][...] = value
+            own[name][...] = value
 
     def __repr__(self) -> str:
-        count = sum(value.size for value in self.parameters.values())
+        count = sum(value.size for value in self._named_parameters().values())
         return f"{type(self).__name__}({count} parameters, {self.dtype})"

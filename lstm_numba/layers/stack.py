@@ -1,6 +1,6 @@
 """What recurrent layers share: stacking, directions, dropout between layers, states, lengths and validation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -113,6 +113,8 @@ class RecurrentStack(Layer, Generic[State]):
         self._rng = np.random.default_rng(seed)
         # Arrays of parameters and gradients are never rebound, so each layer's are collected once.
         self._layer_weights = [self._make_weights(k) for k in range(self.num_layers)]
+        for weights in self._layer_weights:
+            weights.lent = False
         self._layer_grads = [
             LayerWeights(_collect(self._grads, k, direction) for direction in self._directions)
             for k in range(self.num_layers)
@@ -123,6 +125,25 @@ class RecurrentStack(Layer, Generic[State]):
         self._zeros: tuple[int, Parts] = (-1, ())  # the zero state of one layer, and for which batch size
 
     # -- parameters ----------------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        """Parameters by name. Write into the arrays (``p[...] = value``) to change them.
+
+        Until they are asked for the first time, a call in inference need not look whether they have changed.
+        """
+        for weights in self._layer_weights:
+            weights.lent = True
+        return super().parameters
+
+    def _named_parameters(self) -> Mapping[str, np.ndarray]:
+        return self._parameters
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Copy parameters in, all or nothing; see :meth:`Layer.load_state_dict`."""
+        super().load_state_dict(state)
+        for weights in self._layer_weights:
+            weights.version += 1
 
     def _make_weights(self, layer: int) -> LayerWeights:
         H, rows = self.hidden_size, self._blocks * self.hidden_size

@@ -6,6 +6,7 @@ Threads share sequences or units, and take over each other's parts: none of this
 import copy
 import gc
 import multiprocessing
+import pickle
 import threading
 import weakref
 
@@ -278,3 +279,40 @@ def test_copies_of_a_layer_share_nothing(rng):
 def test_set_num_threads_rejects(n, error):
     with pytest.raises(error, match=r"^n: expected"):
         ln.set_num_threads(n)
+
+
+def test_packed_weights_follow_every_change(rng):
+    """Whoever changes them: load_state_dict, or the holder of an array that the layer has given away, however old."""
+    layer, fresh = ln.LSTM(5, 20, seed=0).eval(), ln.LSTM(5, 20, seed=1).eval()
+    x = rng.normal(size=(6, 3, 5)).astype("float32")
+    layer(x)
+    layer.load_state_dict(fresh.state_dict())
+    assert np.array_equal(layer(x)[0], fresh(x)[0])
+    copies = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
+    W_hh = layer.parameters["weight_hh_l0"]
+    for _ in range(2):
+        W_hh *= 1.5
+        fresh.load_state_dict(layer.state_dict())
+        assert np.array_equal(layer(x)[0], fresh(x)[0])
+    for other in copies:
+        before = other(x)[0]
+        other.parameters["weight_hh_l0"][...] = W_hh
+        after = other(x)[0]
+        assert np.array_equal(after, fresh(x)[0])
+        assert not np.array_equal(after, before)
+
+
+def test_weights_that_nobody_holds_are_not_read_again(rng, monkeypatch):
+    layer = ln.LSTM(5, 20, seed=0).eval()
+    x = rng.normal(size=(6, 3, 5)).astype("float32")
+    looks = []
+    monkeypatch.setattr(recurrent, "fingerprint", lambda *_: looks.append(1) or 7)
+    layer(x)
+    layer.state_dict()
+    layer.load_state_dict(layer.state_dict())
+    repr(layer)
+    layer(x)
+    assert looks == []
+    assert layer.parameters
+    layer(x)
+    assert looks == [1]
