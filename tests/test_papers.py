@@ -19,6 +19,17 @@ def stored():
     return json.loads((RESULTS / "papers_1997.json").read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def everything(stored):
+    """Trials of every row from all files that the page reads, each seed once; a later file replaces its seeds."""
+    rows = {name: list(trials) for name, trials in stored["rows"].items()}
+    for file in ("reber_1997.json", "papers_1997_more.json", "papers_1997_longer.json"):
+        for name, trials in json.loads((RESULTS / file).read_text(encoding="utf-8"))["rows"].items():
+            seeds = {trial["seed"] for trial in trials}
+            rows[name] = trials + [trial for trial in rows.get(name, []) if trial["seed"] not in seeds]
+    return rows
+
+
 def test_every_table_has_its_rows():
     """Numbers of published rows, counted in the paper: none may be missing."""
     main = [row for row in rerun.ROWS.values() if not row.of]
@@ -37,6 +48,30 @@ def test_stored_trials_belong_to_rows_and_are_complete(stored):
             assert trial["row"] == name
             assert trial["after"] is None or 0 <= trial["after"] <= trial["seen"]
             assert trial["seconds"] > 0
+
+
+def test_further_trials_have_further_seeds(stored):
+    more = json.loads((RESULTS / "papers_1997_more.json").read_text(encoding="utf-8"))
+    for name, trials in more["rows"].items():
+        assert not {trial["seed"] for trial in trials} & {trial["seed"] for trial in stored["rows"][name]}, name
+        assert all(trial["row"] == name and trial["seconds"] > 0 for trial in trials)
+
+
+def test_longer_trials_go_on_from_those_that_were_given_up(stored):
+    longer = json.loads((RESULTS / "papers_1997_longer.json").read_text(encoding="utf-8"))
+    for name, trials in longer["rows"].items():
+        first = {trial["seed"]: trial for trial in stored["rows"][name]}
+        assert {trial["seed"] for trial in trials} == set(first), name
+        for trial in trials:
+            assert first[trial["seed"]]["after"] == trial["after"] or first[trial["seed"]]["after"] is None
+            assert trial["after"] or trial["seen"] >= 2 * rerun.ROWS[name].published["after"]
+
+
+def test_no_row_is_left_out_and_none_has_fewer_than_ten_trials(everything):
+    counts = {name: len(rerun.trials_of(row, everything)) for name, row in rerun.ROWS.items() if row.run is not None}
+    assert min(counts.values()) >= 10, {name for name, number in counts.items() if number < 10}
+    verdicts = rerun.verdicts(everything)
+    assert not {"not run yet", "too few trials", "given up too early"} & set(verdicts.values())
 
 
 def test_every_row_gets_a_verdict_from_the_stored_trials(stored):

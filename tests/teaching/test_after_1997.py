@@ -15,12 +15,12 @@ def continual(*streams, best=30.0, size=1.0):
     return [{"after": n, "best": best, "states": states, "seen": 30_000, "seconds": 2.0} for n in streams]
 
 
-def lag(name, *losses, solved=False):
+def lag(name, *losses, solved=False, updates=20_000):
     level = ABOUT[name]["baseline"]
     return [
         {
             "row": name, "after": 7 if solved else None, "best_loss": loss * level, "seen": 20, "seconds": 3.0,
-            "curve": [[100, level, 0.0], [200, loss * level, 0.0]],
+            "updates": updates, "curve": [[100, level, 0.0], [200, loss * level, 0.0]],
         }
         for loss in losses
     ]  # fmt: skip
@@ -64,6 +64,18 @@ def test_claims_follow_their_rules(result):
     assert verdict_of(result, "parity") == "holds"
     result["rows"]["counting-ab"] = [{"accepted_up_to": 12}] * 5
     assert verdict_of(result, "a^n b^n") == "does not hold"
+
+
+def test_a_verdict_that_longer_training_may_overturn_says_so(result):
+    for name, loss in (("copy-100", 0.5), ("copy-200", 0.95), ("copy-200-chrono", 0.7)):
+        result["rows"][name] = lag(name, *[loss] * 5, updates=8_000)
+    assert verdict_of(result, "T = 100: the LSTM") == "holds"  # beaten is beaten
+    assert verdict_of(result, "T = 200: the LSTM") == "holds in our budget"
+    assert verdict_of(result, "T = 100: chrono") == "holds in our budget"  # the other start may catch up
+    assert verdict_of(result, "T = 200: chrono") == "does not hold in our budget"
+    assert verdict_of(result, "T = 500: the LSTM") == "does not hold"
+    result["rows"]["copy-200"] = lag("copy-200", *[0.5] * 5, updates=8_000)
+    assert verdict_of(result, "T = 200: the LSTM") == "does not hold"
 
 
 def test_shares_of_perfect_networks_are_judged_by_their_interval():

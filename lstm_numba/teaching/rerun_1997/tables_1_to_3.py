@@ -104,7 +104,7 @@ def reber_rows() -> list[Row]:
     )
     published: dict[str, float]
     for name, label, hidden, rate, published, cap in (
-        ("hs97-1-rtrl-3", "RTRL, 3 hidden units", 3, 0.05, {"after": 173_000.0}, 60_000),
+        ("hs97-1-rtrl-3", "RTRL, 3 hidden units", 3, 0.05, {"after": 173_000.0}, 400_000),
         ("hs97-1-rtrl-12", "RTRL, 12 hidden units", 12, 0.1, {"after": 25_000.0}, 60_000),
         ("hs97-1-elman", "Elman network, 15 hidden units", 15, 0.1, {"share": 0.0}, 60_000),
     ):
