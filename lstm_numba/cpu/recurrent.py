@@ -49,7 +49,8 @@ def choose_sharing(T: int, B: int, I: int, H: int, P: int, D: int, gates: int, b
     # A member with one or two sequences loads as many weights as it multiplies; half of the units are half of the
     # weights. From 256 units on, all weights no longer fit into one core's cache.
     few = 2 * members > B if H < 128 else 2 * members >= B
-    by_units = blocks >= members and P == H and (members > B or H >= 256 or (H >= 64 and few))
+    # Up to 32 units, a step takes as long as the meeting after it.
+    by_units = blocks >= members and P == H and ((members > B and H > 32) or H >= 256 or (H >= 64 and few))
     if not by_units:
         members = min(members, B)
     return Sharing(teams, members, by_units and members > 1)
