@@ -108,6 +108,10 @@ class Layer(ABC):
             checked[name] = value
         for name, value in checked.items():
             own[name][...] = value
+        self._note_loading()
+
+    def _note_loading(self) -> None:  # noqa: B027 - a layer may have nothing to note
+        """Called when :meth:`load_state_dict` has written into the parameters."""
 
     def __repr__(self) -> str:
         count = sum(value.size for value in self._named_parameters().values())

@@ -139,9 +139,7 @@ class RecurrentStack(Layer, Generic[State]):
     def _named_parameters(self) -> Mapping[str, np.ndarray]:
         return self._parameters
 
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Copy parameters in, all or nothing; see :meth:`Layer.load_state_dict`."""
-        super().load_state_dict(state)
+    def _note_loading(self) -> None:
         for weights in self._layer_weights:
             weights.version += 1
 
