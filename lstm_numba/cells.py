@@ -45,8 +45,18 @@ def lstm_step(z_i, z_f, z_g, z_o, c_prev):
     g = tanh(z_g)  # candidate: what to write
     o = sigmoid(z_o)  # output gate: how much of the cell state to show
     c = f * c_prev + i * g
-    h = o * tanh(c)
+    h = lstm_output(o, c)  # o * tanh(c)
     return i, f, g, o, c, h
+
+
+@_equation
+def lstm_output(o, c):
+    """Last line of an LSTM step: the new hidden state.
+
+    It has a name of its own because it has to wait for everything before it. A kernel that computes many units is
+    faster if it first takes all of them as far as ``c``.
+    """
+    return o * tanh(c)
 
 
 @_equation

@@ -49,10 +49,10 @@ from lstm_numba.cpu.simd import (
 
 _UNIT = {"error_model": "numpy"}
 
-# A member's scratch, in vectors per row of the tile: the cell's buffer, dh, edge of a result; then zeros, ones, and
-# the panel of x or h that a weight gradient is computed from.
-_CELL, _DH, _EDGE = 9, 4, 4
-_FIXED = MAX_ROWS * (_CELL + _DH + _EDGE) + 4 + 1
+# A member's scratch, in vectors per row of the tile: sums over rows, dh, edge of a result; then zeros, ones, and the
+# panel of x or h that a weight gradient is computed from.
+_SUMS, _DH, _EDGE = 1, 4, 4
+_FIXED = MAX_ROWS * (_SUMS + _DH + _EDGE) + 4 + 1
 
 
 def scratch_vectors(chunk_rows: int) -> int:
@@ -148,10 +148,9 @@ def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scr
     U = lanes_of(like)
     H, P, D, _B = get(plan, p.H), get(plan, p.P), get(plan, p.D), get(plan, p.B)
     width = form.vectors * U
-    buffer, dh = scratch, step(scratch, MAX_ROWS * _CELL * U)
-    zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
+    dh = step(scratch, MAX_ROWS * _SUMS * U)
+    zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
     padded = _padded(plan, like)
-    get(plan, p.BLOCKS)
     row = first_row(plan, t) + b
     projected = get(plan, p.W_HR + d) != 0
     if projected:  # dh is known already, for all P numbers; here it meets W_hr
@@ -189,7 +188,6 @@ def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scr
             step(h, j0),
             D * P,
             H - j0,
-            buffer,
         )
         if j0 + U >= H:  # what is left of a block has no units, and must not enter any sum
             for r in range(rows):
@@ -248,9 +246,9 @@ def _retreat_projection(plan, like, d, t, t_next, past, b0, b1, scratch, slots, 
     """dh of the projected hidden state, all P numbers of it, dy included."""
     U = lanes_of(like)
     P, D = get(plan, p.P), get(plan, p.D)
-    dh = step(scratch, MAX_ROWS * _CELL * U)
-    zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
-    dy_part = step(scratch, MAX_ROWS * (_CELL + _DH) * U)
+    dh = step(scratch, MAX_ROWS * _SUMS * U)
+    zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
+    dy_part = step(scratch, MAX_ROWS * (_SUMS + _DH) * U)
     padded = _padded(plan, like)
     total = pointer_at(get(plan, p.DH_TOTAL), like)
     rows_of_all = first_row(plan, get(plan, p.T))
@@ -281,8 +279,8 @@ def _finish(plan, like, d, t, b0, b1, first_panel, last_panel, scratch, form):
     B, H, P, blocks = get(plan, p.B), get(plan, p.H), get(plan, p.P), get(plan, p.BLOCKS)
     width = form.vectors * U
     slots = form.slots * width
-    dh = step(scratch, MAX_ROWS * _CELL * U)
-    zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
+    dh = step(scratch, MAX_ROWS * _SUMS * U)
+    zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
     is_lstm = get(plan, p.HAS_CARRY) != 0
     adds_carry = form.gates == 3
     for panel in range(first_panel, min(last_panel, panel_count(P, U))):
@@ -360,7 +358,7 @@ def _weight_gradients(plan, like, d, t0, t1, part, scratch, form):
     units = blocks * form.gates
     row_0 = first_row(plan, t0)
     rows = first_row(plan, t1) - row_0
-    edge = step(scratch, MAX_ROWS * (_CELL + _DH) * U)
+    edge = step(scratch, MAX_ROWS * (_SUMS + _DH) * U)
     panel = step(scratch, _FIXED * U)
     x = step(pointer_at(get(plan, p.X), like), row_0 * I)
     for recurrent in range(2):
@@ -401,7 +399,7 @@ def _bias_gradients(plan, like, d, row_0, rows, u0, u1, scratch, form):
     H = get(plan, p.H)
     width = form.vectors * U
     slots = form.slots * width
-    zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
+    zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
     one = step(zeros, 4 * U)
     sums = scratch
     db_ih, db_hh = pointer_at(get(plan, p.DB_IH + d), like), pointer_at(get(plan, p.DB_HH + d), like)
@@ -428,7 +426,7 @@ def _projection_gradient(plan, like, d, t0, t1, first, last, scratch):
     row_0 = first_row(plan, t0)
     rows = first_row(plan, t1) - row_0
     padded = _padded(plan, like)
-    edge = step(scratch, MAX_ROWS * (_CELL + _DH) * U)
+    edge = step(scratch, MAX_ROWS * (_SUMS + _DH) * U)
     panel = step(scratch, _FIXED * U)
     dW = pointer_at(get(plan, p.DW_HR + d), like)
     total = pointer_at(get(plan, p.DH_TOTAL), like)
@@ -453,8 +451,8 @@ def _input_gradient(plan, like, d, row, last, scratch, form):
     width = form.vectors * U
     slots = form.slots * width
     depth = blocks * form.gates * width
-    edge = step(scratch, MAX_ROWS * (_CELL + _DH) * U)
-    zeros = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * U)
+    edge = step(scratch, MAX_ROWS * (_SUMS + _DH) * U)
+    zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
     W = step(pointer_at(get(plan, p.PACKED_IH), like), d * depth * ((I + U - 1) // U * U))
     dx = step(pointer_at(get(plan, p.DX), like), d * first_row(plan, get(plan, p.T)) * I)
     K, far = form.gates * width, get(plan, p.ROWS) * slots
@@ -506,7 +504,7 @@ def _run_phase(plan, like, d, phase, part, member, form):
     scratch = step(pointer_at(get(plan, p.SCRATCH), like), member * get(plan, p.SCRATCH_SIZE))
     panels = panel_count(get(plan, p.P), lanes_of(like))
     b0, b1, n0, n1 = bounds(plan, part, panels)
-    constants = step(scratch, MAX_ROWS * (_CELL + _DH + _EDGE) * lanes_of(like))
+    constants = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * lanes_of(like))
     for v in range(4):
         clear_vector(step(constants, v * lanes_of(like)))
     put(constants, 4 * lanes_of(like), 1)

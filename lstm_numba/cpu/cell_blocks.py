@@ -1,9 +1,10 @@
 """What is particular to a cell: one time step of a block of units, forward and backward.
 
 A block is as many hidden units as a vector register has lanes (for the plain RNN: as a tile has columns). Its
-numbers lie side by side in *slots*, one slot per gate, in a buffer that stays in the L1 cache. There they pass
-through the scalar equations of :mod:`lstm_numba.cells`; the loops over the buffer have a fixed length and touch
-nothing else, so LLVM turns the scalar equations into vector instructions.
+numbers lie side by side in *slots*, one slot per gate. Vector by vector they are copied to local memory, pass
+through the scalar equations of :mod:`lstm_numba.cells`, and are copied to where they belong. The loop over the lanes
+has a fixed length and touches nothing but local memory, so LLVM turns the scalar equations into vector instructions
+and the local memory into registers: no copy is left.
 
 =====  ==============================================  ================  ==============
 cell   slots of z (input product, recurrent product)   kept for backward  carry
@@ -22,6 +23,7 @@ from numba.extending import overload
 from lstm_numba.cells import (
     gru_step,
     gru_step_grad,
+    lstm_output,
     lstm_step,
     lstm_step_grad,
     rnn_relu_step,
@@ -31,12 +33,14 @@ from lstm_numba.cells import (
 )
 from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.simd import (
+    MAX_ROWS,
     VECTORS,
     call_tile,
     copy_vector,
     get,
     lanes_of,
     load_part,
+    local_vectors,
     put,
     step,
     store_part,
@@ -50,6 +54,8 @@ THREE = 1 if VECTORS >= 3 else 3
 TILE_OF_FOUR = 4 // FOUR
 TILE_OF_THREE = 3 // THREE
 TILE_OF_ONE = VECTORS
+
+_RNN_GRAD = 3 * MAX_ROWS
 
 
 @njit(**_UNIT)
@@ -81,28 +87,6 @@ def one_gate(plan, rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
 # -- LSTM --------------------------------------------------------------------------------------------------------
 
 
-@njit(forceinline=True, **_UNIT)
-def _activate_lstm(buffer, rows):
-    """``z_i z_f z_g z_o c_prev -`` becomes ``i f g o c h`` in every row."""
-    U = lanes_of(buffer)
-    for r in range(rows):
-        at = r * 6 * U
-        for j in range(at, at + U):
-            i, f, g, o, c, h = lstm_step(
-                get(buffer, j),
-                get(buffer, j + U),
-                get(buffer, j + 2 * U),
-                get(buffer, j + 3 * U),
-                get(buffer, j + 4 * U),
-            )
-            put(buffer, j, i)
-            put(buffer, j + U, f)
-            put(buffer, j + 2 * U, g)
-            put(buffer, j + 3 * U, o)
-            put(buffer, j + 4 * U, c)
-            put(buffer, j + 5 * U, h)
-
-
 @njit(**_UNIT)
 def lstm_input(plan, rows, z, z_row, bias, x, x_row, W, K):
     """Input's share of z for a few rows of a block."""
@@ -130,41 +114,33 @@ def lstm_block(
 ):
     """One time step of a block of LSTM units for a few sequences."""
     U = lanes_of(z)
-    four_gates(plan, rows, buffer, 6 * U, z, z_row, h_prev, h_row, 1, W, K)
+    four_gates(plan, rows, buffer, 4 * U, z, z_row, h_prev, h_row, 1, W, K)
+    own = local_vectors(z, 10)  # z_i z_f z_g z_o c_prev, then i f g o c
+    rest = step(buffer, 4 * MAX_ROWS * U)  # o of all rows, then c, then h
     for r in range(rows):
-        copy_vector(step(buffer, r * 6 * U + 4 * U), step(carry_in, r * U))
-    _activate_lstm(buffer, rows)
-    for r in range(rows):
-        at = step(buffer, r * 6 * U)
+        for slot in range(4):
+            copy_vector(step(own, slot * U), step(buffer, (4 * r + slot) * U))
+        copy_vector(step(own, 4 * U), step(carry_in, r * U))
+        for j in range(U):
+            i, f, g, o, c, _ = lstm_step(
+                get(own, j), get(own, j + U), get(own, j + 2 * U), get(own, j + 3 * U), get(own, j + 4 * U)
+            )
+            put(own, j + 5 * U, i)
+            put(own, j + 6 * U, f)
+            put(own, j + 7 * U, g)
+            put(own, j + 8 * U, o)
+            put(own, j + 9 * U, c)
+        copy_vector(step(rest, r * U), step(own, 8 * U))
+        copy_vector(step(rest, (MAX_ROWS + r) * U), step(own, 9 * U))
+        copy_vector(step(carry_out, r * U), step(own, 9 * U))
         if keep:
             for slot in range(4):
-                copy_vector(step(z, r * z_row + slot * U), step(at, slot * U))
-        copy_vector(step(carry_out, r * U), step(at, 4 * U))
-        store_part(step(h, r * out_row), step(at, 5 * U), count)
-
-
-@njit(forceinline=True, **_UNIT)
-def _differentiate_lstm(buffer, rows):
-    """``i f g o c_prev c dh dc dy`` becomes ``dz_i dz_f dz_g dz_o c_prev c dh dc_prev dy`` in every row."""
-    U = lanes_of(buffer)
+                copy_vector(step(z, r * z_row + slot * U), step(own, (5 + slot) * U))
+    # h waits for c. In a loop of its own, the processor works on several rows while one of them waits.
+    for j in range(rows * U):
+        put(rest, j + 2 * MAX_ROWS * U, lstm_output(get(rest, j), get(rest, j + MAX_ROWS * U)))
     for r in range(rows):
-        at = r * 9 * U
-        for j in range(at, at + U):
-            dz_i, dz_f, dz_g, dz_o, dc_prev = lstm_step_grad(
-                get(buffer, j + 6 * U) + get(buffer, j + 8 * U),
-                get(buffer, j + 7 * U),
-                get(buffer, j),
-                get(buffer, j + U),
-                get(buffer, j + 2 * U),
-                get(buffer, j + 3 * U),
-                get(buffer, j + 4 * U),
-                get(buffer, j + 5 * U),
-            )
-            put(buffer, j, dz_i)
-            put(buffer, j + U, dz_f)
-            put(buffer, j + 2 * U, dz_g)
-            put(buffer, j + 3 * U, dz_o)
-            put(buffer, j + 7 * U, dc_prev)
+        store_part(step(h, r * out_row), step(rest, (2 * MAX_ROWS + r) * U), count)
 
 
 @njit(**_UNIT)
@@ -183,48 +159,40 @@ def lstm_block_grad(
     h,  # not needed here
     h_row,
     count,
-    buffer,
 ):
     """One time step back of a block of LSTM units for a few sequences."""
     U = lanes_of(z)
+    own = local_vectors(z, 14)  # i f g o c_prev c dh dc dy, then dz_i dz_f dz_g dz_o dc_prev
     for r in range(rows):
-        at = step(buffer, r * 9 * U)
         for slot in range(4):
-            copy_vector(step(at, slot * U), step(z, r * z_row + slot * U))
-        copy_vector(step(at, 4 * U), step(c_prev, r * U))
-        copy_vector(step(at, 5 * U), step(c, r * U))
-        copy_vector(step(at, 6 * U), step(dh, r * dh_row))
-        copy_vector(step(at, 7 * U), step(dcarry, r * U))
-        load_part(step(at, 8 * U), step(dy, r * dy_row), count)
-    _differentiate_lstm(buffer, rows)
-    for r in range(rows):
-        at = step(buffer, r * 9 * U)
+            copy_vector(step(own, slot * U), step(z, r * z_row + slot * U))
+        copy_vector(step(own, 4 * U), step(c_prev, r * U))
+        copy_vector(step(own, 5 * U), step(c, r * U))
+        copy_vector(step(own, 6 * U), step(dh, r * dh_row))
+        copy_vector(step(own, 7 * U), step(dcarry, r * U))
+        load_part(step(own, 8 * U), step(dy, r * dy_row), count)
+        for j in range(U):
+            dz_i, dz_f, dz_g, dz_o, dc_prev = lstm_step_grad(
+                get(own, j + 6 * U) + get(own, j + 8 * U),
+                get(own, j + 7 * U),
+                get(own, j),
+                get(own, j + U),
+                get(own, j + 2 * U),
+                get(own, j + 3 * U),
+                get(own, j + 4 * U),
+                get(own, j + 5 * U),
+            )
+            put(own, j + 9 * U, dz_i)
+            put(own, j + 10 * U, dz_f)
+            put(own, j + 11 * U, dz_g)
+            put(own, j + 12 * U, dz_o)
+            put(own, j + 13 * U, dc_prev)
         for slot in range(4):
-            load_part(step(z, r * z_row + slot * U), step(at, slot * U), count)
-        copy_vector(step(dcarry, r * U), step(at, 7 * U))
+            load_part(step(z, r * z_row + slot * U), step(own, (9 + slot) * U), count)
+        copy_vector(step(dcarry, r * U), step(own, 13 * U))
 
 
 # -- GRU ---------------------------------------------------------------------------------------------------------
-
-
-@njit(forceinline=True, **_UNIT)
-def _activate_gru(buffer, rows):
-    """``n_x z_r z_z n_h h_prev`` becomes ``n r z n_h h`` in every row."""
-    U = lanes_of(buffer)
-    for r in range(rows):
-        at = r * 5 * U
-        for j in range(at, at + U):
-            reset, update, n, h = gru_step(
-                get(buffer, j + U),
-                get(buffer, j + 2 * U),
-                get(buffer, j),
-                get(buffer, j + 3 * U),
-                get(buffer, j + 4 * U),
-            )
-            put(buffer, j, n)
-            put(buffer, j + U, reset)
-            put(buffer, j + 2 * U, update)
-            put(buffer, j + 4 * U, h)
 
 
 @njit(**_UNIT)
@@ -240,62 +208,60 @@ def gru_input(plan, rows, z, z_row, bias, x, x_row, W, K):
 def gru_block(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
     """One time step of a block of GRU units for a few sequences; arguments as for :func:`lstm_block`."""
     U = lanes_of(z)
-    three_gates(plan, rows, step(buffer, U), 5 * U, step(z, U), z_row, h_prev, h_row, 1, W, K)
+    three_gates(plan, rows, buffer, 3 * U, step(z, U), z_row, h_prev, h_row, 1, W, K)
+    own = local_vectors(z, 9)  # n_x z_r z_z n_h h_prev, then n r z h
     for r in range(rows):
-        copy_vector(step(buffer, r * 5 * U), step(z, r * z_row))
-        load_part(step(buffer, r * 5 * U + 4 * U), step(h_own, r * h_row), count)
-    _activate_gru(buffer, rows)
-    for r in range(rows):
-        at = step(buffer, r * 5 * U)
-        if keep:
-            for slot in range(4):
-                copy_vector(step(z, r * z_row + slot * U), step(at, slot * U))
-        store_part(step(h, r * out_row), step(at, 4 * U), count)
-
-
-@njit(forceinline=True, **_UNIT)
-def _differentiate_gru(buffer, rows):
-    """``n r z n_h h_prev dh carry dy`` becomes ``dn_x dz_r dz_z dn_h h_prev dh carry dy`` in every row."""
-    U = lanes_of(buffer)
-    for r in range(rows):
-        at = r * 8 * U
-        for j in range(at, at + U):
-            dz_r, dz_z, dn_x, dn_h, dh_prev = gru_step_grad(
-                get(buffer, j + 5 * U) + get(buffer, j + 6 * U) + get(buffer, j + 7 * U),
-                get(buffer, j + U),
-                get(buffer, j + 2 * U),
-                get(buffer, j),
-                get(buffer, j + 3 * U),
-                get(buffer, j + 4 * U),
+        copy_vector(own, step(z, r * z_row))
+        for slot in range(3):
+            copy_vector(step(own, (1 + slot) * U), step(buffer, (3 * r + slot) * U))
+        load_part(step(own, 4 * U), step(h_own, r * h_row), count)
+        for j in range(U):
+            reset, update, n, h_new = gru_step(
+                get(own, j + U), get(own, j + 2 * U), get(own, j), get(own, j + 3 * U), get(own, j + 4 * U)
             )
-            put(buffer, j, dn_x)
-            put(buffer, j + U, dz_r)
-            put(buffer, j + 2 * U, dz_z)
-            put(buffer, j + 3 * U, dn_h)
-            put(buffer, j + 6 * U, dh_prev)
+            put(own, j + 5 * U, n)
+            put(own, j + 6 * U, reset)
+            put(own, j + 7 * U, update)
+            put(own, j + 8 * U, h_new)
+        if keep:
+            for slot in range(3):
+                copy_vector(step(z, r * z_row + slot * U), step(own, (5 + slot) * U))
+            copy_vector(step(z, r * z_row + 3 * U), step(own, 3 * U))
+        store_part(step(h, r * out_row), step(own, 8 * U), count)
 
 
 @njit(**_UNIT)
-def gru_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
+def gru_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count):
     """One time step back of a block of GRU units; arguments as for :func:`lstm_block_grad`.
 
     The carry is the part of dh that goes straight to the step before, through ``z * h_prev``.
     """
     U = lanes_of(z)
+    own = local_vectors(z, 13)  # n r z n_h h_prev dh carry dy, then dn_x dz_r dz_z dn_h dh_prev
     for r in range(rows):
-        at = step(buffer, r * 8 * U)
         for slot in range(4):
-            copy_vector(step(at, slot * U), step(z, r * z_row + slot * U))
-        load_part(step(at, 4 * U), step(h_prev, r * h_row), count)
-        copy_vector(step(at, 5 * U), step(dh, r * dh_row))
-        copy_vector(step(at, 6 * U), step(dcarry, r * U))
-        load_part(step(at, 7 * U), step(dy, r * dy_row), count)
-    _differentiate_gru(buffer, rows)
-    for r in range(rows):
-        at = step(buffer, r * 8 * U)
+            copy_vector(step(own, slot * U), step(z, r * z_row + slot * U))
+        load_part(step(own, 4 * U), step(h_prev, r * h_row), count)
+        copy_vector(step(own, 5 * U), step(dh, r * dh_row))
+        copy_vector(step(own, 6 * U), step(dcarry, r * U))
+        load_part(step(own, 7 * U), step(dy, r * dy_row), count)
+        for j in range(U):
+            dz_r, dz_z, dn_x, dn_h, dh_prev = gru_step_grad(
+                get(own, j + 5 * U) + get(own, j + 6 * U) + get(own, j + 7 * U),
+                get(own, j + U),
+                get(own, j + 2 * U),
+                get(own, j),
+                get(own, j + 3 * U),
+                get(own, j + 4 * U),
+            )
+            put(own, j + 8 * U, dn_x)
+            put(own, j + 9 * U, dz_r)
+            put(own, j + 10 * U, dz_z)
+            put(own, j + 11 * U, dn_h)
+            put(own, j + 12 * U, dh_prev)
         for slot in range(4):
-            load_part(step(z, r * z_row + slot * U), step(at, slot * U), count)
-        copy_vector(step(dcarry, r * U), step(at, 6 * U))
+            load_part(step(z, r * z_row + slot * U), step(own, (8 + slot) * U), count)
+        copy_vector(step(dcarry, r * U), step(own, 12 * U))
 
 
 # -- RNN ---------------------------------------------------------------------------------------------------------
@@ -382,8 +348,9 @@ def _differentiate_rnn_relu(buffer, rows):
 
 
 @njit(**_UNIT)
-def rnn_tanh_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
+def rnn_tanh_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count):
     """One time step back of tanh units; arguments as for :func:`lstm_block_grad`."""
+    buffer = local_vectors(z, _RNN_GRAD)
     _load_rnn(rows, dh, dh_row, dy, dy_row, h, h_row, count, buffer)
     _differentiate_rnn_tanh(buffer, rows)
     for r in range(rows):
@@ -391,8 +358,9 @@ def rnn_tanh_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, 
 
 
 @njit(**_UNIT)
-def rnn_relu_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
+def rnn_relu_block_grad(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count):
     """One time step back of rectified units; arguments as for :func:`lstm_block_grad`."""
+    buffer = local_vectors(z, _RNN_GRAD)
     _load_rnn(rows, dh, dh_row, dy, dy_row, h, h_row, count, buffer)
     _differentiate_rnn_relu(buffer, rows)
     for r in range(rows):
@@ -476,15 +444,13 @@ def _compiled_cell_block(
     return block
 
 
-def cell_block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
+def cell_block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count):
     """One time step back of a block, for the cell of this form."""
     raise NotImplementedError("cell_block_grad is for compiled code")
 
 
 @overload(cell_block_grad, jit_options=_UNIT)
-def _compiled_cell_block_grad(
-    form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer
-):
+def _compiled_cell_block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count):
     function = {
         LSTMForm: lstm_block_grad,
         GRUForm: gru_block_grad,
@@ -492,7 +458,7 @@ def _compiled_cell_block_grad(
         RNNReluForm: rnn_relu_block_grad,
     }[form.instance_class]
 
-    def block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer):
-        function(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count, buffer)
+    def block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count):
+        function(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count)
 
     return block_grad

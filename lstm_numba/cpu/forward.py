@@ -42,7 +42,7 @@ from lstm_numba.cpu.simd import (
 )
 
 _UNIT = {"error_model": "numpy"}
-BUFFER_VECTORS = 6  # vectors per row of the largest buffer that a block uses, forward
+BUFFER_VECTORS = 7  # vectors per row of the largest buffer that a block or a projection uses, forward
 
 
 @njit(**_UNIT)

@@ -22,7 +22,8 @@ from lstm_numba.cpu.simd import get, pointer, pointer_at, step, tile_1, tile_2, 
 from lstm_numba.cpu.teams import SYNC_STRIDE, first_part, next_part
 from lstm_numba.jit import kernel, stamped_cache
 
-_OPTIONS = {"nopython": True, "error_model": "numpy", "fastmath": {"contract"}}
+# Inlined into the C function around it, or every call would copy its arguments, just written, from stack to stack.
+_OPTIONS = {"nopython": True, "error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
 
 
 class CompiledFunction:

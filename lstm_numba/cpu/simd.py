@@ -210,6 +210,26 @@ class _Vectors:
         )
 
 
+@intrinsic(prefer_literal=True)
+def local_vectors(typing_context, like, count):
+    """Room for a constant number of vectors that nothing else points to.
+
+    Since it can alias nothing, a loop over the lanes of vectors in it becomes vector instructions, and then LLVM
+    sees that whole vectors go in and come out, and keeps them in registers.
+    """
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    vectors = count.literal_value
+
+    def codegen(context, builder, signature, arguments):
+        v = _Vectors(builder, signature.args[0].dtype)
+        room = cgutils.alloca_once(builder, ir.ArrayType(v.real, v.count * vectors))
+        room.align = VECTOR_UNIT.bytes
+        return builder.bitcast(room, v.real.as_pointer())
+
+    return like(like, count), codegen
+
+
 @intrinsic
 def copy_vector(typing_context, target, source):
     """Copy one register's worth of numbers."""
