@@ -6,7 +6,9 @@ products turn them into gradients of the weights and of the input. A chunk's ste
 every sum runs over the rows of a chunk in order, so a result does not depend on the number of threads.
 
 The members of a team share a scan by sequences or by units, as in :mod:`lstm_numba.cpu.forward`; they share the
-products by units (weights) and by rows (input).
+products by units (weights) and by rows (input). That lets a core read what others have just written. If the weights
+are few, it is faster to cut the batch into slices that have nothing in common: each has its own sums, which are added
+up at the end, slice by slice. Their number depends on the shape only, too.
 """
 
 from numba import njit
@@ -22,13 +24,14 @@ from lstm_numba.cpu.cell_blocks import (
 )
 from lstm_numba.cpu.forward import (
     active_rows,
-    bounds,
     carry_of,
     first_row,
     groups_of,
     h_of,
     m_of,
     share,
+    slice_bounds,
+    z_row,
 )
 from lstm_numba.cpu.launch import Kernel
 from lstm_numba.cpu.packing import pack_panels, panel_count, panel_start, panel_vectors
@@ -151,7 +154,7 @@ def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scr
     dh = step(scratch, MAX_ROWS * _SUMS * U)
     zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
     padded = _padded(plan, like)
-    row = first_row(plan, t) + b
+    row, row_of_z = first_row(plan, t) + b, z_row(plan, t, b)
     projected = get(plan, p.W_HR + d) != 0
     if projected:  # dh is known already, for all P numbers; here it meets W_hr
         depth = padded
@@ -171,7 +174,7 @@ def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scr
             break
         block, inside = j0 // width, j0 % width
         unit = j0 // U
-        at = step(_z(plan, like, d, block, row, slots), inside)
+        at = step(_z(plan, like, d, block, row_of_z, slots), inside)
         cell_block_grad(
             form,
             rows,
@@ -200,7 +203,7 @@ def _start_dh(plan, like, d, t_next, continues, b, rows, n0, vectors, dh, zeros,
     """dh of a few sequences before dy is added: from the next step, or from the final state."""
     width = form.vectors * lanes_of(like)
     if continues:
-        row = first_row(plan, t_next) + b
+        row = z_row(plan, t_next, b)
         K, segments = form.gates * width, get(plan, p.BLOCKS)
         _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, zeros, 0, dh, slots, form)
     else:
@@ -289,7 +292,7 @@ def _finish(plan, like, d, t, b0, b1, first_panel, last_panel, scratch, form):
         b = b0
         while b < b1:
             rows = min(MAX_ROWS, b1 - b)
-            row = first_row(plan, t) + b
+            row = z_row(plan, t, b)
             K = form.gates * width
             _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, blocks, zeros, 0, dh, slots, form)
             for r in range(rows):
@@ -348,37 +351,50 @@ def _gather(panel, source, source_row, rows, n0, columns, N):
 
 
 @njit(**_UNIT)
-def _weight_gradients(plan, like, d, t0, t1, part, scratch, form):
-    """Add a chunk's share of dW_ih, dW_hh and the biases' gradients: every member has some gates of some blocks."""
+def _sums(plan, like, d, n):
+    """Where slice n of the batch has its own sums; the first one has none, it adds to the result."""
+    size = get(plan, p.SUMS_SIZE)
+    return step(pointer_at(get(plan, p.SUMS), like), (d * (get(plan, p.SLICES) - 1) + n - 1) * size)
+
+
+@njit(**_UNIT)
+def _target(plan, like, d, n, name, place):
+    """Where a gradient is summed over slice n: ``place`` numbers into its sums, or in the array of that name."""
+    if n > 0:
+        return step(_sums(plan, like, d, n), place)
+    return pointer_at(get(plan, name + d), like)
+
+
+@njit(**_UNIT)
+def _weight_gradients(plan, like, d, t0, t1, n_slice, b0, b1, u0, u1, scratch, form):
+    """Add some sequences' share of dW_ih and dW_hh in a chunk, for some gates of some blocks."""
     U = lanes_of(like)
     I, H, P, D = get(plan, p.I), get(plan, p.H), get(plan, p.P), get(plan, p.D)
     width = form.vectors * U
     slots = form.slots * width
-    members, blocks = get(plan, p.MEMBERS), get(plan, p.BLOCKS)
-    units = blocks * form.gates
-    row_0 = first_row(plan, t0)
-    rows = first_row(plan, t1) - row_0
+    row_0 = z_row(plan, t0, b0)
     edge = step(scratch, MAX_ROWS * (_SUMS + _DH) * U)
     panel = step(scratch, _FIXED * U)
-    x = step(pointer_at(get(plan, p.X), like), row_0 * I)
+    x = pointer_at(get(plan, p.X), like)
     for recurrent in range(2):
         N = P if recurrent else I
-        dW = pointer_at(get(plan, p.DW_HH + d if recurrent else p.DW_IH + d), like)
+        name, place = (p.DW_HH, form.gates * H * I) if recurrent else (p.DW_IH, 0)
+        dW = _target(plan, like, d, n_slice, name, place)
         first = form.first_hh if recurrent else form.first_ih
         turn = form.turn_hh if recurrent else form.turn_ih
         n0 = 0
         while n0 < N:
             vectors = panel_vectors(N - n0, U)
-            if recurrent:
-                done = 0
-                for t in range(t0, t1):
-                    count = active_rows(plan, t)
-                    source = h_of(plan, like, d, t + 2 if d else t, 0)
-                    _gather(step(panel, done * vectors * U), source, D * P, count, n0, vectors * U, N)
-                    done += count
-            else:
-                _gather(panel, x, I, rows, n0, vectors * U, N)
-            for unit in range(share(units, members, part), share(units, members, part + 1)):
+            rows = 0
+            for t in range(t0, t1):
+                count = min(b1, active_rows(plan, t)) - b0
+                source = step(x, (first_row(plan, t) + b0) * I)
+                if recurrent:
+                    source = h_of(plan, like, d, t + 2 if d else t, b0)
+                row = D * P if recurrent else I
+                _gather(step(panel, rows * vectors * U), source, row, count, n0, vectors * U, N)
+                rows += count
+            for unit in range(u0, u1):
                 block, n = unit // form.gates, unit % form.gates
                 gate = (n + turn) % form.gates
                 j0 = block * width
@@ -386,23 +402,23 @@ def _weight_gradients(plan, like, d, t0, t1, part, scratch, form):
                 A = step(_z(plan, like, d, block, row_0, slots), (first + n) * width)
                 _add_rows_product(plan, dW, gate * H + j0, count, N, n0, vectors, A, slots, panel, rows, edge)
             n0 += vectors * U
-    u0, u1 = share(blocks, members, part), share(blocks, members, part + 1)
-    _bias_gradients(plan, like, d, row_0, rows, u0, u1, scratch, form)
 
 
 @njit(**_UNIT)
-def _bias_gradients(plan, like, d, row_0, rows, u0, u1, scratch, form):
-    """Add the sums of dz over a chunk's rows: a product with a row of ones."""
+def _bias_gradients(plan, like, d, n_slice, row_0, rows, u0, u1, scratch, form):
+    """Add the sums of dz over some rows, for some blocks: a product with a row of ones."""
     if get(plan, p.DB_IH + d) == 0:
         return
     U = lanes_of(like)
-    H = get(plan, p.H)
+    I, H, P = get(plan, p.I), get(plan, p.H), get(plan, p.P)
     width = form.vectors * U
     slots = form.slots * width
     zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
     one = step(zeros, 4 * U)
     sums = scratch
-    db_ih, db_hh = pointer_at(get(plan, p.DB_IH + d), like), pointer_at(get(plan, p.DB_HH + d), like)
+    place = form.gates * H * (I + P)
+    db_ih = _target(plan, like, d, n_slice, p.DB_IH, place)
+    db_hh = _target(plan, like, d, n_slice, p.DB_HH, place + form.gates * H)
     for block in range(u0, u1):
         z = _z(plan, like, d, block, row_0, slots)
         if form.slots == 4:
@@ -444,8 +460,8 @@ def _projection_gradient(plan, like, d, t0, t1, first, last, scratch):
 
 
 @njit(**_UNIT)
-def _input_gradient(plan, like, d, row, last, scratch, form):
-    """dx of the rows ``row:last``."""
+def _input_gradient(plan, like, d, z_0, x_0, z_far, x_far, count, runs, z_next, x_next, scratch, form):
+    """dx of ``runs`` times ``count`` rows; ``far`` is from row to row, ``next`` from run to run, in z and in x."""
     U = lanes_of(like)
     I, blocks = get(plan, p.I), get(plan, p.BLOCKS)
     width = form.vectors * U
@@ -455,84 +471,166 @@ def _input_gradient(plan, like, d, row, last, scratch, form):
     zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
     W = step(pointer_at(get(plan, p.PACKED_IH), like), d * depth * ((I + U - 1) // U * U))
     dx = step(pointer_at(get(plan, p.DX), like), d * first_row(plan, get(plan, p.T)) * I)
-    K, far = form.gates * width, get(plan, p.ROWS) * slots
+    K, segment = form.gates * width, get(plan, p.ROWS) * slots
     n0 = 0
     while n0 < I:
         vectors = panel_vectors(I - n0, U)
         columns = vectors * U
-        at = row
-        groups = groups_of(last - row)
-        while groups > 0:
-            rows = (last - at + groups - 1) // groups
-            dz = step(_z(plan, like, d, 0, at, slots), form.first_ih * width)
-            C = step(dx, at * I + n0)
-            panel = step(W, n0 * depth)
-            if n0 + columns <= I:
-                _product(plan, vectors, rows, C, I, zeros, 0, dz, slots, 1, panel, K, blocks, far)
-            else:
-                _product(plan, vectors, rows, edge, columns, zeros, 0, dz, slots, 1, panel, K, blocks, far)
-                for r in range(rows):
-                    for v in range(0, columns, U):
-                        if n0 + v < I:
-                            store_part(step(C, r * I + v), step(edge, r * columns + v), I - n0 - v)
-            at += rows
-            groups -= 1
+        panel = step(W, n0 * depth)
+        for run in range(runs):
+            done = 0
+            groups = groups_of(count)
+            while groups > 0:
+                rows = (count - done + groups - 1) // groups
+                row = z_0 + run * z_next + done * z_far
+                dz = step(_z(plan, like, d, 0, row, slots), form.first_ih * width)
+                C = step(dx, (x_0 + run * x_next + done * x_far) * I + n0)
+                whole = n0 + columns <= I
+                to, to_row = (C, x_far * I) if whole else (edge, columns)
+                _product(plan, vectors, rows, to, to_row, zeros, 0, dz, z_far * slots, 1, panel, K, blocks, segment)
+                if not whole:
+                    for r in range(rows):
+                        for v in range(0, columns, U):
+                            if n0 + v < I:
+                                store_part(step(C, r * x_far * I + v), step(edge, r * columns + v), I - n0 - v)
+                done += rows
+                groups -= 1
         n0 += columns
 
 
 @njit(**_UNIT)
-def _products(plan, like, d, t0, t1, part, scratch, form):
-    """One member's share of a chunk's matrix products."""
-    members = get(plan, p.MEMBERS)
-    _weight_gradients(plan, like, d, t0, t1, part, scratch, form)
+def _products(plan, like, d, t0, t1, part, n_slice, scratch, form):
+    """The matrix products of a chunk: those of a slice that has its own sums, or one member's share of all."""
+    members, B, blocks = get(plan, p.MEMBERS), get(plan, p.B), get(plan, p.BLOCKS)
+    units = blocks * form.gates
+    if get(plan, p.SUMS):
+        b0, b1 = slice_bounds(plan, n_slice)
+        u0, u1, block_0, block_1 = 0, units, 0, blocks
+        rows, x_0 = (t1 - t0) * (b1 - b0), t0 * B + b0
+        z_0 = z_row(plan, t0, b0)
+        if b1 - b0 >= MAX_ROWS or t1 - t0 < b1 - b0:  # runs of sequences at one step
+            count, z_far, x_far = b1 - b0, 1, 1
+            runs, z_next, x_next = t1 - t0, b1 - b0, B
+        else:  # few sequences: runs of steps of one sequence
+            count, z_far, x_far = t1 - t0, b1 - b0, B
+            runs, z_next, x_next = b1 - b0, 1, 1
+    else:
+        n_slice, b0, b1 = 0, 0, B
+        u0, u1 = share(units, members, part), share(units, members, part + 1)
+        block_0, block_1 = share(blocks, members, part), share(blocks, members, part + 1)
+        rows = first_row(plan, t1) - first_row(plan, t0)
+        z_0 = x_0 = first_row(plan, t0) + share(rows, members, part)
+        count, z_far, x_far = share(rows, members, part + 1) - share(rows, members, part), 1, 1
+        runs, z_next, x_next = 1, 0, 0
+    _weight_gradients(plan, like, d, t0, t1, n_slice, b0, b1, u0, u1, scratch, form)
+    _bias_gradients(plan, like, d, n_slice, z_row(plan, t0, b0), rows, block_0, block_1, scratch, form)
     if get(plan, p.W_HR + d) != 0:
         P = get(plan, p.P)
         _projection_gradient(plan, like, d, t0, t1, share(P, members, part), share(P, members, part + 1), scratch)
-    row, count = first_row(plan, t0), first_row(plan, t1) - first_row(plan, t0)
-    _input_gradient(
-        plan, like, d, row + share(count, members, part), row + share(count, members, part + 1), scratch, form
-    )
+    _input_gradient(plan, like, d, z_0, x_0, z_far, x_far, count, runs, z_next, x_next, scratch, form)
+
+
+@njit(**_UNIT)
+def _clear_sums(plan, like, d, first_slice, last_slice):
+    U = lanes_of(like)
+    for n in range(max(1, first_slice), last_slice):
+        sums = _sums(plan, like, d, n)
+        for v in range(0, get(plan, p.SUMS_SIZE), U):
+            clear_vector(step(sums, v))
+
+
+@njit(**_UNIT)
+def _add_sums(plan, like, d, name, place, size, part):
+    """Add one member's share of all slices' sums to a gradient."""
+    members, U = get(plan, p.MEMBERS), lanes_of(like)
+    if get(plan, name + d) == 0:
+        return
+    first, last = share(size, members, part), share(size, members, part + 1)
+    target = pointer_at(get(plan, name + d), like)
+    for n in range(1, get(plan, p.SLICES)):
+        sums = step(_sums(plan, like, d, n), place)
+        whole = first + (last - first) // U * U
+        for v in range(first, whole, U):
+            add_vector(step(target, v), step(sums, v))
+        for v in range(whole, last):
+            put(target, v, get(target, v) + get(sums, v))
+
+
+@njit(**_UNIT)
+def _add_all_sums(plan, like, d, part, form):
+    I, H, P = get(plan, p.I), get(plan, p.H), get(plan, p.P)
+    rows = form.gates * H
+    _add_sums(plan, like, d, p.DW_IH, 0, rows * I, part)
+    _add_sums(plan, like, d, p.DW_HH, rows * I, rows * P, part)
+    _add_sums(plan, like, d, p.DB_IH, rows * (I + P), rows, part)
+    _add_sums(plan, like, d, p.DB_HH, rows * (I + P + 1), rows, part)
 
 
 @njit(**_UNIT)
 def _run_phase(plan, like, d, phase, part, member, form):
     """One member's part of a phase. The phases: packing; for every chunk its scan and its products; dh0 and dc0.
 
-    By units the scan has a phase for every step.
+    By units the scan has a phase for every step. Slices with their own sums have a phase for all of it after the
+    packing, and one in which the sums are added up.
     """
     T, B, chunk, members = get(plan, p.T), get(plan, p.B), get(plan, p.CHUNK), get(plan, p.MEMBERS)
     scratch = step(pointer_at(get(plan, p.SCRATCH), like), member * get(plan, p.SCRATCH_SIZE))
     panels = panel_count(get(plan, p.P), lanes_of(like))
-    b0, b1, n0, n1 = bounds(plan, part, panels)
     constants = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * lanes_of(like))
     for v in range(4):
         clear_vector(step(constants, v * lanes_of(like)))
     put(constants, 4 * lanes_of(like), 1)
+    by_units, apart = get(plan, p.SPLIT_UNITS) != 0, get(plan, p.SUMS) != 0
+    first_slice, last_slice = part, part + 1
+    if apart:
+        slices = get(plan, p.SLICES)
+        first_slice, last_slice = share(slices, members, part), share(slices, members, part + 1)
     if phase == 0:
         _begin(plan, like, d, part, form)
+        if apart:
+            _clear_sums(plan, like, d, first_slice, last_slice)
         return
-    per_chunk = chunk + 1 if get(plan, p.SPLIT_UNITS) else 2
-    first = (phase - 1) // per_chunk * chunk
-    last = min(T, first + chunk)
-    inside = (phase - 1) % per_chunk
-    scans = last - first if get(plan, p.SPLIT_UNITS) else 1
-    if phase == get(plan, p.PHASES) - 1:
-        t = T - 1 if d else 0
-        b0, b1 = share(B, members, part), share(B, members, part + 1)
-        n0, n1 = 0, panels
-        _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), n0, n1, scratch, form)
-    elif inside == scans:
-        t0, t1 = (first, last) if d else (T - last, T - first)
-        _products(plan, like, d, t0, t1, part, scratch, form)
+    if apart:
+        if phase == 2:
+            _add_all_sums(plan, like, d, part, form)
+            return
+        first_chunk, last_chunk, inside = 0, (T + chunk - 1) // chunk, 0
+        scans = multiplies = finishes = True
     else:
-        if get(plan, p.SPLIT_UNITS):
-            first, last = first + inside, first + inside + 1
-        for number in range(first, last):
-            _retreat(plan, like, d, number, b0, b1, n0, n1, scratch, form)
+        per_chunk = chunk + 1 if by_units else 2
+        first_chunk, inside = (phase - 1) // per_chunk, (phase - 1) % per_chunk
+        last_chunk = first_chunk + 1
+        finishes = phase == get(plan, p.PHASES) - 1
+        multiplies = inside == (min(chunk, T - first_chunk * chunk) if by_units else 1) and not finishes
+        scans = not multiplies and not finishes
+    n0, n1 = 0, panels
+    if by_units:
+        n0, n1 = share(panels, members, part), share(panels, members, part + 1)
+    for n in range(first_slice, last_slice):
+        b0, b1 = 0, B
+        if not by_units:
+            b0, b1 = slice_bounds(plan, n)
+        for number_of_chunk in range(first_chunk, last_chunk):
+            first = number_of_chunk * chunk
+            last = min(T, first + chunk)
+            if scans:
+                begin, end = (first + inside, first + inside + 1) if by_units else (first, last)
+                for number in range(begin, end):
+                    _retreat(plan, like, d, number, b0, b1, n0, n1, scratch, form)
+            if multiplies:
+                t0, t1 = (first, last) if d else (T - last, T - first)
+                _products(plan, like, d, t0, t1, part, n, scratch, form)
+        if finishes:
+            if not apart:
+                b0, b1 = share(B, members, part), share(B, members, part + 1)
+            t = T - 1 if d else 0
+            _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), 0, panels, scratch, form)
 
 
-def count_phases(T: int, chunk: int, by_units: bool) -> int:
-    """Number of phases of a backward pass."""
+def count_phases(T: int, chunk: int, by_units: bool, apart: bool) -> int:
+    """Number of phases of a backward pass; ``apart``: slices of the batch have their own sums."""
+    if apart:
+        return 3
     chunks = -(-T // chunk)
     return 2 + chunks + (T if by_units else chunks)
 

@@ -29,9 +29,12 @@ def bind(
     d,
     e,
     f,
+    name,  # of one more entry
+    g,
 ):
-    """Write the addresses of six arrays into a plan."""
+    """Write the addresses of seven arrays into a plan."""
     sync[:] = 0
+    plan[name] = _where(g)
     plan[first], plan[first + 1], plan[first + 2] = _where(a), _where(b), _where(c)
     plan[first + 3], plan[first + 4], plan[first + 5] = _where(d), _where(e), _where(f)
 

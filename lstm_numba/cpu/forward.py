@@ -126,6 +126,17 @@ def _end_states(plan, like, d, first, last):
 
 
 @njit(**_UNIT)
+def _copy_output(plan, like, d, b0, b1):
+    """Copy the hidden states of some sequences for the caller, who may change them before the backward pass."""
+    T, B, P, D = get(plan, p.T), get(plan, p.B), get(plan, p.P), get(plan, p.D)
+    together = b1 - b0 if D == 1 else 1  # sequences that lie side by side
+    for t in range(T):
+        for b in range(b0, b1, together):
+            y = step(pointer_at(get(plan, p.Y), like), ((t * B + b) * D + d) * P)
+            copy_row(y, h_of(plan, like, d, t + 1, b), together * P)
+
+
+@njit(**_UNIT)
 def _pack(plan, like, d, part, form):
     """Pack one member's share of the weights and the bias."""
     U = lanes_of(like)
@@ -160,6 +171,19 @@ def _z_row(plan, d, block, row, slots):
 
 
 @njit(**_UNIT)
+def z_row(plan, t, b):
+    """Row of z of sequence b at step t, where z holds all steps.
+
+    If slices of the batch have their own sums, the rows of a slice lie together: no two threads work in one place.
+    """
+    rows = get(plan, p.Z_ROWS)
+    if rows == 0:
+        return first_row(plan, t) + b
+    at = step(pointer_at(rows, plan), 2 * b)
+    return get(at, 0) + t * get(at, 1)
+
+
+@njit(**_UNIT)
 def _first_z_row(plan, t, t0, b0, b1):
     """Row of z of sequence b0 at step t, for a member with the sequences ``b0:b1`` in a chunk that begins at t0.
 
@@ -167,7 +191,7 @@ def _first_z_row(plan, t, t0, b0, b1):
     memory, their processors fetch ahead into each other's, and take them from each other at every step.
     """
     if get(plan, p.WHOLE):
-        return first_row(plan, t) + b0
+        return z_row(plan, t, b0)
     return get(plan, p.CHUNK) * b0 + (t - t0) * (b1 - b0)
 
 
@@ -208,7 +232,7 @@ def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, form
                     z_row += rows
                     groups -= 1
         else:  # few sequences: the steps of one sequence
-            far = (B if get(plan, p.WHOLE) else b1 - b0) * slots
+            far = (B if get(plan, p.WHOLE) and get(plan, p.Z_ROWS) == 0 else b1 - b0) * slots
             for b in range(b0, b1):
                 t = t0
                 groups = groups_of(t1 - t0)
@@ -315,13 +339,10 @@ def share(total, parts, part):
 
 
 @njit(**_UNIT)
-def bounds(plan, part, units):
-    """Sequences ``b0:b1`` and blocks (or panels) ``u0:u1`` of one member's part, ``units`` of the latter in all."""
-    members = get(plan, p.MEMBERS)
-    if get(plan, p.SPLIT_UNITS):
-        return 0, get(plan, p.B), share(units, members, part), share(units, members, part + 1)
-    slices = pointer_at(get(plan, p.SLICES), plan)
-    return get(slices, part), get(slices, part + 1), 0, units
+def slice_bounds(plan, n):
+    """Sequences ``b0:b1`` of a slice of the batch."""
+    edges = pointer_at(get(plan, p.EDGES), plan)
+    return get(edges, n), get(edges, n + 1)
 
 
 @njit(**_UNIT)
@@ -333,10 +354,9 @@ def _chunk(plan, d, number):
 
 
 @njit(**_UNIT)
-def _run_chunk(plan, like, d, number, kind, part, buffer, form):
+def _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form):
     """Work on one chunk: its input product (kind 0), its step number ``kind - 1``, or all of it (kind -1)."""
     t0, t1 = _chunk(plan, d, number)
-    b0, b1, u0, u1 = bounds(plan, part, get(plan, p.BLOCKS))
     if kind <= 0:
         _multiply_input(plan, like, d, t0, t1, b0, b1, u0, u1, form)
     first, last = (0, t1 - t0) if kind < 0 else (kind - 1, kind)
@@ -361,23 +381,35 @@ def _run_phase(plan, like, d, phase, part, member, form):
         phase -= 1
     if phase < 0:
         return
+    blocks = get(plan, p.BLOCKS)
     if get(plan, p.SPLIT_UNITS):
-        b0, b1 = share(B, members, part), share(B, members, part + 1)
         begins, ends = phase == 0, phase == 1 + chunks + get(plan, p.T)
         n = phase - 1
         first = n // (get(plan, p.CHUNK) + 1)
         last = first if begins or ends else first + 1
         kind = n % (get(plan, p.CHUNK) + 1)
+        first_slice, last_slice = 0, 1
+        u0, u1 = share(blocks, members, part), share(blocks, members, part + 1)
     else:
-        b0, b1, _, _ = bounds(plan, part, 1)
         begins = ends = True
         first, last, kind = 0, chunks, -1
-    if begins:
-        _begin_states(plan, like, d, b0, b1)
-    for number in range(first, last):
-        _run_chunk(plan, like, d, number, kind, part, buffer, form)
-    if ends:
-        _end_states(plan, like, d, b0, b1)
+        slices = get(plan, p.SLICES)
+        first_slice, last_slice = share(slices, members, part), share(slices, members, part + 1)
+        u0, u1 = 0, blocks
+    for n in range(first_slice, last_slice):
+        b0, b1 = 0, B
+        if get(plan, p.SPLIT_UNITS) == 0:
+            b0, b1 = slice_bounds(plan, n)
+        elif begins or ends:
+            b0, b1 = share(B, members, part), share(B, members, part + 1)
+        if begins:
+            _begin_states(plan, like, d, b0, b1)
+        for number in range(first, last):
+            _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form)
+        if ends:
+            _end_states(plan, like, d, b0, b1)
+            if get(plan, p.TRAINING) and get(plan, p.OFFSETS) == 0:
+                _copy_output(plan, like, d, b0, b1)
 
 
 def _lstm(plan, like, d, phase, part, member):

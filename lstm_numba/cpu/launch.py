@@ -22,8 +22,7 @@ from lstm_numba.cpu.simd import get, pointer, pointer_at, step, tile_1, tile_2, 
 from lstm_numba.cpu.teams import SYNC_STRIDE, first_part, next_part
 from lstm_numba.jit import kernel, stamped_cache
 
-# Inlined into the C function around it, or every call would copy its arguments, just written, from stack to stack.
-_OPTIONS = {"nopython": True, "error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
+_OPTIONS = {"nopython": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 class CompiledFunction:
@@ -49,6 +48,9 @@ class CompiledFunction:
             with self._lock:  # two threads may come here together
                 compiled = self._compiled.get(dtype) or self._compile(dtype)
                 self._compiled[dtype] = compiled
+        return self._address_of(compiled)
+
+    def _address_of(self, compiled: CFunc) -> int:
         address: int = compiled.address  # type: ignore[assignment]
         return address
 
@@ -73,7 +75,21 @@ def _kernel_arguments(number: types.Type) -> tuple[types.Type, ...]:
 #: Names of the dtypes that kernels are compiled for. ``dtype.name`` takes NumPy microseconds to put together.
 DTYPE_NAMES = {np.dtype(name): name for name in ("float32", "float64")}
 
-TILES = {n: CompiledFunction(tile, _tile_arguments) for n, tile in enumerate((tile_1, tile_2, tile_3, tile_4), 1)}
+
+class Tile(CompiledFunction):
+    """A tile, to be called as :func:`lstm_numba.cpu.simd.call_tile` does.
+
+    Its address is that of the function inside, in Numba's calling convention. The C function around it would copy
+    most of its dozen arguments from stack to stack, and wait for each of them to be written: 5 % of a small layer.
+    """
+
+    def _address_of(self, compiled: CFunc) -> int:
+        name = compiled.native_name.removeprefix("cfunc.")
+        address: int = compiled._library.get_pointer_to_function(name)  # type: ignore[attr-defined]
+        return address
+
+
+TILES = {n: Tile(tile, _tile_arguments) for n, tile in enumerate((tile_1, tile_2, tile_3, tile_4), 1)}
 
 
 class Kernel(CompiledFunction):

@@ -28,7 +28,7 @@ PACKED_IH, PACKED_HH, PACKED_HR, BIAS = range(26, 30)
 SCRATCH = 30
 SYNC = 31
 W_IH, W_HH, B_IH, B_HH, W_HR = 32, 34, 36, 38, 40
-SLICES = 42  # (MEMBERS + 1,) first sequence of every member's share of the batch
+EDGES = 42  # (SLICES + 1,) first sequence of every slice of the batch
 M_SLOTS = 43  # (D, T or 1, B, H) output before the projection
 
 # backward
@@ -40,4 +40,11 @@ DH_TOTAL = 53  # (D, rows, P) gradient of the projection's output
 DW_IH, DW_HH, DB_IH, DB_HH, DW_HR = 54, 56, 58, 60, 62
 PHASES = 64
 TILES = 64  # TILES + n: address of the tile that is n vectors wide, n = 1 .. 4
-LENGTH = 69
+
+# slices of the batch: one per member, or as many as the shape alone says
+SLICES = 69
+Z_ROWS = 70  # (B, 2) row of z of every sequence at step 0, and rows from step to step; 0: z runs through the steps
+SUMS = 71  # (D, SLICES - 1, SUMS_SIZE) gradients of the weights, summed over each slice but the first; 0: over all
+SUMS_SIZE = 72
+Y = 73  # (T, B, D * P) the caller's copy of the hidden states, in training without lengths
+LENGTH = 74

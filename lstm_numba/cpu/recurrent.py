@@ -7,6 +7,7 @@ layer from several threads get jobs of their own.
 
 import math
 from importlib import import_module
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,13 @@ _CHUNK_NUMBERS = 128 * 1024  # of z computed ahead of the scan, per member
 
 
 # What the backward pass takes over from the plan of the forward pass.
-_KEPT = [p.ROWS, p.Z, p.CARRY, p.M_SLOTS, p.X, p.H_SLOTS]
+_KEPT = [p.ROWS, p.Z, p.Z_ROWS, p.CARRY, p.M_SLOTS, p.X, p.H_SLOTS]
+
+# Of weights that a slice of the batch may have sums of its own for. With more, a step is so much work that what one
+# core reads of another's does not count, and that more threads than slices would be worth while.
+_MOST_WEIGHTS = 16 * 1024
+_MOST_SLICES = 8
+_SLICE_ROWS = 256  # rows of a slice that earn back adding up its sums
 
 
 class Sharing(NamedTuple):
@@ -37,7 +44,20 @@ class Sharing(NamedTuple):
     by_units: bool  # members share hidden units, with a meeting after every step; else sequences
 
 
-def choose_sharing(T: int, B: int, I: int, H: int, P: int, D: int, gates: int, blocks: int, threads: int) -> Sharing:
+def choose_slices(T: int, B: int, I: int, H: int, P: int, gates: int) -> int:
+    """In how many slices with sums of their own the batch is cut in training; 1: none.
+
+    The shape alone decides: the order in which a gradient is summed must not depend on the number of threads.
+    """
+    if P != H or gates * H * (I + P) > _MOST_WEIGHTS:
+        return 1
+    slices = min(_MOST_SLICES, B // 4 if B >= 8 else B // 2, T * B // _SLICE_ROWS)
+    return 2 ** (max(1, slices).bit_length() - 1)  # so that 2, 4 and 8 threads get equal shares
+
+
+def choose_sharing(
+    T: int, B: int, I: int, H: int, P: int, D: int, gates: int, blocks: int, threads: int, slices: int = 1
+) -> Sharing:
     """Decide how many threads work on a layer, and on what."""
     flops = 2 * T * B * D * gates * H * (I + P)
     if threads == 1 or flops < SERIAL_FLOPS or B == 0:
@@ -46,6 +66,8 @@ def choose_sharing(T: int, B: int, I: int, H: int, P: int, D: int, gates: int, b
     members = threads // teams
     if members == 1:
         return Sharing(teams, 1, False)
+    if slices > 1:
+        return Sharing(teams, min(members, slices), False)
     # A member with one or two sequences loads as many weights as it multiplies; half of the units are half of the
     # weights. From 256 units on, all weights no longer fit into one core's cache.
     few = 2 * members > B if H < 128 else 2 * members >= B
@@ -111,6 +133,7 @@ class Job:
         self.h: np.ndarray | None = None
         self.lengths: _Lengths | None = None
         self.shape = (0, 0)
+        self.slices = 1  # of the batch, with sums of their own in training
         for plan in (self.forward_plan, self.backward_plan):
             for d, w in enumerate(weights):
                 for name, array in zip((p.W_IH, p.W_HH, p.B_IH, p.B_HH, p.W_HR), w, strict=True):
@@ -148,14 +171,15 @@ class Job:
         plan[p.T], plan[p.B] = T, B
         plan[p.MEMBERS], plan[p.TEAMS], plan[p.SPLIT_UNITS] = members, sharing.teams, sharing.by_units
         plan[p.SYNC] = workspace.address("sync", self.D * SYNC_STRIDE * members, np.dtype(np.int64))
-        plan[p.SLICES] = workspace.address("slices", members + 1, np.dtype(np.int64))
         workspace.sync = workspace.view("sync", (self.D * SYNC_STRIDE * members,))
-        edges = workspace.view("slices", (members + 1,))
+        plan[p.SLICES] = slices = self.slices if self.slices > 1 else members
+        plan[p.EDGES] = workspace.address("edges", slices + 1, np.dtype(np.int64))
+        edges = workspace.view("edges", (slices + 1,))
         if self.lengths is None:
-            edges[:] = [B * m // members for m in range(members + 1)]
+            edges[:] = [B * n // slices for n in range(slices + 1)]
         else:  # equal numbers of steps rather than of sequences
             done = np.concatenate([[0], np.cumsum(self.lengths.sorted)])
-            edges[:] = np.searchsorted(done, done[-1] * np.arange(members + 1) / members)
+            edges[:] = np.searchsorted(done, done[-1] * np.arange(slices + 1) / slices)
             edges[0], edges[-1] = 0, B
 
     def _lengths_into(self, plan: np.ndarray) -> int:
@@ -179,7 +203,7 @@ class Job:
         now = 0 if training else self._state_of(weights)
         repack = training or now != self.packed
         self.packed = None if training else now
-        key = (T, B, training, sharing, repack)
+        key = (T, B, training, sharing, repack, self.slices)
         if key == self._forward_key and self.lengths is None:
             return
         self._forward_key = key if self.lengths is None else None
@@ -188,7 +212,7 @@ class Job:
         self._share(plan, work, T, B, sharing)
         rows = self._lengths_into(plan)
         own_blocks = -(-self.blocks // sharing.members) if sharing.by_units else self.blocks
-        own_rows = max(1, B if sharing.by_units else -(-B // sharing.members))
+        own_rows = max(1, B if sharing.by_units else -(-B // max(self.slices, sharing.members)))
         chunk_rows = max(6, min(64 * 1024 // I, _CHUNK_NUMBERS // (own_blocks * self.slots)))
         chunk = max(1, min(T, chunk_rows // own_rows))
         if own_rows < MAX_ROWS:
@@ -198,6 +222,7 @@ class Job:
         whole = training or self.lengths is not None
         plan[p.WHOLE] = whole
         plan[p.ROWS] = rows if whole else chunk * B
+        plan[p.Z_ROWS] = 0 if self.slices == 1 else self._slices_of_z(T, B)
         plan[p.Z] = work.address("z", D * self.blocks * int(plan[p.ROWS]) * self.slots)
         if self.cell == "lstm":
             plan[p.CARRY] = work.address("carry", D * self.blocks * (T + 1 if training else 1) * B * U)
@@ -215,12 +240,22 @@ class Job:
         members = sharing.teams * sharing.members
         plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
 
+    def _slices_of_z(self, T: int, B: int) -> int:
+        """Write down where every sequence has its rows of z; returns the address."""
+        address = self.forward_memory.address("z_rows", 2 * B, np.dtype(np.int64))
+        edges = [B * n // self.slices for n in range(self.slices + 1)]
+        rows = self.forward_memory.view("z_rows", (B, 2))
+        for b0, b1 in pairwise(edges):
+            rows[b0:b1, 0] = T * b0 + np.arange(b1 - b0)
+            rows[b0:b1, 1] = b1 - b0
+        return address
+
     def prepare_backward(self, sharing: Sharing) -> None:
         """Fill in the backward plan, all but what changes with every call."""
         T, B = self.shape
         plan, work = self.backward_plan, self.backward_memory
         plan[_KEPT] = self.forward_plan[_KEPT]
-        key = (T, B, sharing)
+        key = (T, B, sharing, self.slices)
         if key == self._backward_key and self.lengths is None:
             return
         self._backward_key = key if self.lengths is None else None
@@ -229,8 +264,15 @@ class Job:
         self._share(plan, work, T, B, sharing)
         rows = self._lengths_into(plan)
         goal = 256 if H >= 128 else 512 if H >= 64 else 1024
-        plan[p.CHUNK] = chunk = max(1, goal // max(1, B))
-        plan[p.PHASES] = backward.count_phases(T, chunk, sharing.by_units)
+        own_rows = -(-B // self.slices)  # of a step, in a product
+        plan[p.CHUNK] = chunk = max(1, goal // max(1, own_rows))
+        apart = self.slices > 1
+        plan[p.PHASES] = backward.count_phases(T, chunk, sharing.by_units, apart)
+        plan[p.SUMS] = 0
+        if apart:
+            numbers = self.form.gates * H * (I + P + 2)
+            plan[p.SUMS_SIZE] = size = -(-numbers // (2 * U)) * 2 * U
+            plan[p.SUMS] = work.address("sums", D * (self.slices - 1) * size)
         padded = [-(-n // U) * U for n in (I, H, P)]
         depth = self.blocks * self.form.gates * self.width
         plan[p.PACKED_IH] = work.address("packed_ih", D * depth * padded[0])
@@ -242,7 +284,7 @@ class Job:
         plan[p.DH_START] = work.address("dh_start", D * B * padded[2])
         backward.BACKWARD[self.cell].write_tiles(plan, self.dtype.name)
         self.backward_address = backward.BACKWARD[self.cell].address(self.dtype.name)
-        plan[p.SCRATCH_SIZE] = backward.scratch_vectors(min(T, chunk) * B) * U
+        plan[p.SCRATCH_SIZE] = backward.scratch_vectors(min(T, chunk) * own_rows) * U
         members = sharing.teams * sharing.members
         plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
 
@@ -275,7 +317,7 @@ def take_job(cell: str, weights: LayerWeights, dtype: np.dtype) -> Job:
         job = pool.pop()
     except IndexError:
         job = Job(cell, weights, dtype)
-    job.pool = pool
+    job.pool, job.slices = pool, 1
     return job
 
 
@@ -288,7 +330,7 @@ def put_job_back(job: Job) -> None:
 
 
 def _sharing(job: Job, T: int, B: int, threads: int) -> Sharing:
-    return choose_sharing(T, B, job.I, job.H, job.P, job.D, job.form.gates, job.blocks, threads)
+    return choose_sharing(T, B, job.I, job.H, job.P, job.D, job.form.gates, job.blocks, threads, job.slices)
 
 
 def _reserve(job: Job, T: int, B: int) -> tuple[int, Sharing]:
@@ -317,24 +359,28 @@ def layer_forward(cell, x, state, weights, lengths, training):
         x = x.reshape(1, T * B, -1)[:, job.lengths.rows]
         state = tuple(part.take(job.lengths.order, axis=1) for part in state)
     job.shape = (T, B)
-    kept = training or lengths is not None  # slots that stay with the job; y is a copy
+    apart = training and lengths is None and T * B * job.flops_per_row >= SERIAL_FLOPS
+    job.slices = choose_slices(T, B, job.I, job.H, job.P, job.form.gates) if apart else 1
+    kept = training or lengths is not None  # slots that stay with the job; what the caller gets is a copy
     final = [np.empty(part.shape, x.dtype) for part in state]
     threads, sharing = _reserve(job, T, B)
     try:
-        h = job.slots_of_h(T, B) if kept else _room_for_h((T + 2, B, job.D * job.P), x.dtype, threads)
+        width = job.D * job.P
+        h = job.slots_of_h(T, B) if kept else _room_for_h((T + 2, B, width), x.dtype, threads)
+        y = _room_for_h((T, B, width), x.dtype, threads) if training and lengths is None else h
         job.prepare_forward(weights, T, B, training, sharing)
-        bind(job.forward_plan, job.forward_memory.sync, p.X, x, h, state[0], final[0], state[-1], final[-1])
+        ends = (state[0], final[0], state[-1], final[-1])
+        bind(job.forward_plan, job.forward_memory.sync, p.X, x, h, *ends, p.Y, y)
         launch(job.forward_address, job.forward_plan, threads)
     finally:
         release_threads(threads)
-    y = h[1:-1]
     if job.lengths is not None:
-        rows = np.zeros((T * B, y.shape[2]), x.dtype)
-        rows[job.lengths.rows] = y.reshape(T * B, -1)[job.lengths.slots]
-        y = rows.reshape(y.shape)
+        rows = np.zeros((T * B, h.shape[2]), x.dtype)
+        rows[job.lengths.rows] = h[1:-1].reshape(T * B, -1)[job.lengths.slots]
+        y = rows.reshape(T, B, -1)
         final = [_unsort(part, job.lengths) for part in final]
-    elif kept:
-        y = y.copy()
+    elif not training:
+        y = h[1:-1]
     if not training:
         put_job_back(job)
         return y, tuple(final), None
@@ -374,7 +420,8 @@ def layer_backward(cell, dy, dstate, cache, weights, grads):
     try:
         job.prepare_backward(sharing)
         plan = job.backward_plan
-        bind(plan, job.backward_memory.sync, p.DY, dy, dx, dstate[0], initial[0], dstate[-1], initial[-1])
+        ends = (dstate[0], initial[0], dstate[-1], initial[-1])
+        bind(plan, job.backward_memory.sync, p.DY, dy, dx, *ends, p.DX, dx)
         job.bind_grads(grads)
         launch(job.backward_address, plan, threads)
     finally:

@@ -582,13 +582,19 @@ def tile_4(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
 
 @intrinsic
 def call_tile(typing_context, address, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
-    """Call the tile at an address. Through a pointer, so that its code is compiled once and not into every caller."""
+    """Call the tile at an address. Through a pointer, so that its code is compiled once and not into every caller.
+
+    In Numba's calling convention: two places for a result and an exception, of which a tile has neither, come first.
+    """
     size = types.int64
     signature = types.void(size, size, C, size, C, size, C, size, size, C, size, size, size)
 
     def codegen(context, builder, signature, arguments):
-        function = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments[1:]])
-        builder.call(builder.inttoptr(arguments[0], function.as_pointer()), arguments[1:])
+        place = ir.IntType(8).as_pointer()
+        result, no_exception = cgutils.alloca_once(builder, place), ir.Constant(place.as_pointer(), None)
+        given = [result, no_exception, *arguments[1:]]
+        function = ir.FunctionType(ir.IntType(32), [argument.type for argument in given])
+        builder.call(builder.inttoptr(arguments[0], function.as_pointer()), given)
         return context.get_dummy_value()
 
     return signature, codegen
