@@ -94,32 +94,43 @@ def lstm_input(plan, rows, z, z_row, bias, x, x_row, W, K):
 
 
 @njit(**_UNIT)
-def lstm_block(
+def lstm_product(
     plan,
     rows,
     W,  # packed recurrent weights of the block
     K,  # length of h
-    z,  # (rows, 4U) input's share in, gates out if `keep`
+    z,  # (rows, 4U) input's share
     z_row,
     h_prev,  # (rows, K)
     h_row,
+    product,  # (rows, width) out, for the gates
+):
+    """Pre-activations of a block of LSTM units at one time step for a few sequences."""
+    four_gates(plan, rows, product, 4 * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
+
+
+@njit(**_UNIT)
+def lstm_gates(
+    rows,
+    z,  # (rows, 4U) input's share in, gates out if `keep`
+    z_row,
     h_own,  # (rows, U) the block's own units in h_prev; not needed here
+    h_row,
     carry_in,  # (rows, U) c
     carry_out,
     h,  # (rows, count) out
     out_row,
     count,  # units in the block
     keep,
-    buffer,
+    product,  # what the product has left
+    rest,  # room for 3 * MAX_ROWS vectors
 ):
-    """One time step of a block of LSTM units for a few sequences."""
+    """One time step of a block of LSTM units for a few sequences, after the product."""
     U = lanes_of(z)
-    four_gates(plan, rows, buffer, 4 * U, z, z_row, h_prev, h_row, 1, W, K)
     own = local_vectors(z, 10)  # z_i z_f z_g z_o c_prev, then i f g o c
-    rest = step(buffer, 4 * MAX_ROWS * U)  # o of all rows, then c, then h
-    for r in range(rows):
+    for r in range(rows):  # into rest: o of all rows, then c, then h
         for slot in range(4):
-            copy_vector(step(own, slot * U), step(buffer, (4 * r + slot) * U))
+            copy_vector(step(own, slot * U), step(product, (4 * r + slot) * U))
         copy_vector(step(own, 4 * U), step(carry_in, r * U))
         for j in range(U):
             i, f, g, o, c, _ = lstm_step(
@@ -205,15 +216,21 @@ def gru_input(plan, rows, z, z_row, bias, x, x_row, W, K):
 
 
 @njit(**_UNIT)
-def gru_block(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer):
-    """One time step of a block of GRU units for a few sequences; arguments as for :func:`lstm_block`."""
+def gru_product(plan, rows, W, K, z, z_row, h_prev, h_row, product):
+    """Recurrent share of a block of GRU units; arguments as for :func:`lstm_product`."""
     U = lanes_of(z)
-    three_gates(plan, rows, buffer, 3 * U, step(z, U), z_row, h_prev, h_row, 1, W, K)
+    three_gates(plan, rows, product, 3 * U, step(z, U), z_row, h_prev, h_row, 1, W, K)
+
+
+@njit(**_UNIT)
+def gru_gates(rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest):
+    """One time step of a block of GRU units after the product; arguments as for :func:`lstm_gates`."""
+    U = lanes_of(z)
     own = local_vectors(z, 9)  # n_x z_r z_z n_h h_prev, then n r z h
     for r in range(rows):
         copy_vector(own, step(z, r * z_row))
         for slot in range(3):
-            copy_vector(step(own, (1 + slot) * U), step(buffer, (3 * r + slot) * U))
+            copy_vector(step(own, (1 + slot) * U), step(product, (3 * r + slot) * U))
         load_part(step(own, 4 * U), step(h_own, r * h_row), count)
         for j in range(U):
             reset, update, n, h_new = gru_step(
@@ -298,23 +315,23 @@ def rnn_input(plan, rows, z, z_row, bias, x, x_row, W, K):
 
 
 @njit(**_UNIT)
-def rnn_tanh_block(
-    plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
-):
-    """One time step of a block of tanh units for a few sequences; arguments as for :func:`lstm_block`."""
-    one_gate(plan, rows, buffer, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
-    _activate_rnn_tanh(buffer, rows)
-    _store_rnn(rows, h, out_row, count, buffer)
+def rnn_product(plan, rows, W, K, z, z_row, h_prev, h_row, product):
+    """Pre-activations of a block; arguments as for :func:`lstm_product`."""
+    one_gate(plan, rows, product, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
 
 
 @njit(**_UNIT)
-def rnn_relu_block(
-    plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
-):
-    """One time step of a block of rectified units for a few sequences; arguments as for :func:`lstm_block`."""
-    one_gate(plan, rows, buffer, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
-    _activate_rnn_relu(buffer, rows)
-    _store_rnn(rows, h, out_row, count, buffer)
+def rnn_tanh_gates(rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest):
+    """One time step of a block of tanh units after the product; arguments as for :func:`lstm_gates`."""
+    _activate_rnn_tanh(product, rows)
+    _store_rnn(rows, h, out_row, count, product)
+
+
+@njit(**_UNIT)
+def rnn_relu_gates(rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest):
+    """One time step of a block of rectified units after the product; arguments as for :func:`lstm_gates`."""
+    _activate_rnn_relu(product, rows)
+    _store_rnn(rows, h, out_row, count, product)
 
 
 @njit(**_UNIT)
@@ -418,30 +435,41 @@ def _compiled_cell_input(form, plan, rows, z, z_row, bias, x, x_row, W, K):
     return lambda form, plan, rows, z, z_row, bias, x, x_row, W, K: function(plan, rows, z, z_row, bias, x, x_row, W, K)
 
 
-def cell_block(
-    form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
-):
-    """One time step of a block, for the cell of this form."""
-    raise NotImplementedError("cell_block is for compiled code")
+def cell_product(form, plan, rows, W, K, z, z_row, h_prev, h_row, product):
+    """Recurrent product of a block at one time step, for the cell of this form."""
+    raise NotImplementedError("cell_product is for compiled code")
 
 
-@overload(cell_block, jit_options=_UNIT)
-def _compiled_cell_block(
-    form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
+@overload(cell_product, jit_options=_UNIT)
+def _compiled_cell_product(form, plan, rows, W, K, z, z_row, h_prev, h_row, product):
+    function = {LSTMForm: lstm_product, GRUForm: gru_product}.get(form.instance_class, rnn_product)
+
+    def multiply(form, plan, rows, W, K, z, z_row, h_prev, h_row, product):
+        function(plan, rows, W, K, z, z_row, h_prev, h_row, product)
+
+    return multiply
+
+
+def cell_gates(form, rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest):
+    """The rest of a block's time step, for the cell of this form."""
+    raise NotImplementedError("cell_gates is for compiled code")
+
+
+@overload(cell_gates, jit_options=_UNIT)
+def _compiled_cell_gates(
+    form, rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest
 ):
     function = {
-        LSTMForm: lstm_block,
-        GRUForm: gru_block,
-        RNNTanhForm: rnn_tanh_block,
-        RNNReluForm: rnn_relu_block,
+        LSTMForm: lstm_gates,
+        GRUForm: gru_gates,
+        RNNTanhForm: rnn_tanh_gates,
+        RNNReluForm: rnn_relu_gates,
     }[form.instance_class]
 
-    def block(
-        form, plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer
-    ):
-        function(plan, rows, W, K, z, z_row, h_prev, h_row, h_own, carry_in, carry_out, h, out_row, count, keep, buffer)
+    def gates(form, rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest):
+        function(rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest)
 
-    return block
+    return gates
 
 
 def cell_block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count):

@@ -22,8 +22,9 @@ from lstm_numba.cpu.cell_blocks import (
     TILE_OF_FOUR,
     TILE_OF_ONE,
     TILE_OF_THREE,
-    cell_block,
+    cell_gates,
     cell_input,
+    cell_product,
     one_gate,
 )
 from lstm_numba.cpu.launch import Kernel
@@ -129,7 +130,7 @@ def _end_states(plan, like, d, first, last):
 def _copy_output(plan, like, d, b0, b1):
     """Copy the hidden states of some sequences for the caller, who may change them before the backward pass."""
     T, B, P, D = get(plan, p.T), get(plan, p.B), get(plan, p.P), get(plan, p.D)
-    together = b1 - b0 if D == 1 else 1  # sequences that lie side by side
+    together = max(1, b1 - b0) if D == 1 else 1  # sequences that lie side by side
     for t in range(T):
         for b in range(b0, b1, together):
             y = step(pointer_at(get(plan, p.Y), like), ((t * B + b) * D + d) * P)
@@ -260,36 +261,45 @@ def _advance(plan, like, d, t, t0, b0, b1, first_block, last_block, buffer, form
     out_row = H if projected else D * P
     z = pointer_at(get(plan, p.Z), like)
     W_0 = step(pointer_at(get(plan, p.PACKED_HH), like), d * blocks * P * packed)
-    for n in range(first_block, last_block):
-        # Every other step in the opposite order: the weights used last are still in the cache.
-        block = n if t & 1 == 0 else first_block + last_block - 1 - n
-        j0 = block * width
-        W = step(W_0, block * P * packed)
+    # The gates of few sequences are a short chain of operations that wait for each other. So several blocks are
+    # multiplied first, and the processor works on the gates of one while those of another wait.
+    together = max(1, MAX_ROWS // max(1, b1 - b0))
+    rest = step(buffer, 4 * MAX_ROWS * U)
+    for n in range(first_block, last_block, together):
+        some = min(together, last_block - n)
         b = b0
         groups = groups_of(b1 - b0)
         while groups > 0:
             rows = (b1 - b + groups - 1) // groups
             h_prev = h_of(plan, like, d, before, b)
-            h = m_of(plan, like, d, t, b) if projected else h_of(plan, like, d, after, b)
-            cell_block(
-                form,
-                plan,
-                rows,
-                W,
-                P,
-                step(z, _z_row(plan, d, block, row_0 + b, slots)),
-                slots,
-                h_prev,
-                D * P,
-                step(h_prev, j0),
-                carry_of(plan, like, d, block, carry_before, b),
-                carry_of(plan, like, d, block, carry_after, b),
-                step(h, j0),
-                out_row,
-                min(width, H - j0),
-                keep,
-                buffer,
-            )
+            for gates in range(2):
+                for q in range(some):
+                    # Every other step in the opposite order: the weights used last are still in the cache.
+                    block = n + q if t & 1 == 0 else first_block + last_block - 1 - n - q
+                    j0 = block * width
+                    z_block = step(z, _z_row(plan, d, block, row_0 + b, slots))
+                    product = step(buffer, 4 * q * rows * U)
+                    if gates == 0:
+                        W = step(W_0, block * P * packed)
+                        cell_product(form, plan, rows, W, P, z_block, slots, h_prev, D * P, product)
+                    else:
+                        h = m_of(plan, like, d, t, b) if projected else h_of(plan, like, d, after, b)
+                        cell_gates(
+                            form,
+                            rows,
+                            z_block,
+                            slots,
+                            step(h_prev, j0),
+                            D * P,
+                            carry_of(plan, like, d, block, carry_before, b),
+                            carry_of(plan, like, d, block, carry_after, b),
+                            step(h, j0),
+                            out_row,
+                            min(width, H - j0),
+                            keep,
+                            product,
+                            rest,
+                        )
             b += rows
             groups -= 1
     if projected:

@@ -76,9 +76,10 @@ def run(layer, problem):
     bias=st.booleans(),
     dtype=st.sampled_from(sorted(TOLERANCE)),
     sharing=st.sampled_from([Sharing(1, 1, False), Sharing(1, 2, False), Sharing(1, 2, True), Sharing(2, 1, False)]),
+    slices=st.integers(1, 3),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_equals_the_reference(kind, T, B, I, H, bidirectional, lengths, bias, dtype, sharing, seed):
+def test_equals_the_reference(kind, T, B, I, H, bidirectional, lengths, bias, dtype, sharing, slices, seed):
     make, options = LAYERS[kind]
     rng = np.random.default_rng(seed)
     options = {name: int(rng.integers(1, H)) if name == "proj_size" else value for name, value in options.items()}
@@ -91,13 +92,47 @@ def test_equals_the_reference(kind, T, B, I, H, bidirectional, lengths, bias, dt
         sharing = Sharing(1, 1, False)
     if sharing.teams > 1 + bidirectional:
         sharing = Sharing(1, 1, False)
+    if sharing.by_units or kind == "projected" or slices > B:
+        slices = 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recurrent, "_sharing", lambda *problem: sharing)
+        patch.setattr(recurrent, "choose_slices", lambda *problem: slices)
         patch.setattr(recurrent, "SERIAL_FLOPS", 0)
         ours = run(fast, problem)
     for one, other in zip(ours, run(slow, problem), strict=True):
         assert one.dtype == other.dtype
         assert relative_error(one, other) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize(
+    ("T", "B", "H", "slices"),
+    [
+        (128, 3, 32, 1),
+        (128, 4, 32, 2),
+        (128, 15, 32, 2),
+        (128, 31, 32, 4),
+        (128, 64, 32, 8),
+        (8, 64, 32, 2),
+        (128, 64, 64, 1),
+    ],
+)
+def test_slices_of_the_batch(T, B, H, slices):
+    """Powers of two, so that threads get equal shares; none where they would cost more than they gain."""
+    assert recurrent.choose_slices(T, B, H, H, H, 4) == slices
+
+
+def test_the_caller_may_change_the_output(rng):
+    layer = ln.LSTM(5, 16, seed=0)
+    x, dy = rng.normal(size=(40, 9, 5)).astype("float32"), rng.normal(size=(40, 9, 16)).astype("float32")
+    results = []
+    for change in (False, True):
+        layer.zero_grad()
+        y, _ = layer(x)
+        if change:
+            y[...] = np.nan
+        results.append([layer.backward(dy)[0], *(g.copy() for g in layer.grads.values())])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 @TWO_CORES
