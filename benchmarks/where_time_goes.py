@@ -24,30 +24,39 @@ from benchmarks.cases import Case
 from benchmarks.machine import QuietMachine
 from benchmarks.measure import paired_times, ratio, summary
 from benchmarks.provenance import provenance
-from lstm_numba.cpu.cell_blocks import _activate_lstm as activate_lstm
-from lstm_numba.cpu.cell_blocks import _differentiate_lstm as differentiate_lstm
+from lstm_numba.cpu.cell_blocks import lstm_block_grad, lstm_gates
 from lstm_numba.cpu.peak import peak_speed, tile_speed
-from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, lanes, pointer
+from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, lanes, lanes_of, pointer, step
 
 T, BATCHES, SIZES = 128, (1, 16, 64), (16, 64, 128, 256, 512)
 
 
+_SLOTS = 9  # vectors per row that the gates read or write, forward and backward
+
+
 @njit(error_model="numpy", fastmath={"contract"})
 def _forward_gates(buffer, repeats):
+    at = pointer(buffer)
+    U = lanes_of(at)
+    rest, carry, h = step(at, 4 * MAX_ROWS * U), step(at, 7 * MAX_ROWS * U), step(at, 8 * MAX_ROWS * U)
     for _ in range(repeats):
-        activate_lstm(pointer(buffer), MAX_ROWS)
+        lstm_gates(MAX_ROWS, at, 4 * U, h, U, carry, carry, h, U, U, False, at, rest)
 
 
 @njit(error_model="numpy", fastmath={"contract"})
 def _backward_gates(buffer, repeats):
+    z = pointer(buffer)
+    U = lanes_of(z)
+    dh, dy, dcarry = step(z, 4 * MAX_ROWS * U), step(z, 5 * MAX_ROWS * U), step(z, 6 * MAX_ROWS * U)
+    c_prev, c = step(z, 7 * MAX_ROWS * U), step(z, 8 * MAX_ROWS * U)
     for _ in range(repeats):
-        differentiate_lstm(pointer(buffer), MAX_ROWS)
+        lstm_block_grad(MAX_ROWS, z, 4 * U, dh, U, dy, U, dcarry, c_prev, c, c, c, U, U)
 
 
-def seconds_per_unit(function, slots: int, samples: int) -> float:
+def seconds_per_unit(function, samples: int) -> float:
     """Seconds that a cell's equations take for one unit and step, the fastest of some samples."""
     units = MAX_ROWS * lanes(4)
-    buffer = np.random.default_rng(0).normal(size=slots * units).astype(np.float32)
+    buffer = np.random.default_rng(0).normal(size=_SLOTS * units).astype(np.float32)
     repeats = 2000
     function(buffer, 1)
     best = np.inf
@@ -138,8 +147,8 @@ def _worker(task: dict) -> None:
     quick = task["quick"]
     quiet = QuietMachine.of_a_run(quick)
     gates = {
-        "forward": seconds_per_unit(_forward_gates, 6, 3 if quick else 30),
-        "backward": seconds_per_unit(_backward_gates, 9, 3 if quick else 30),
+        "forward": seconds_per_unit(_forward_gates, 3 if quick else 30),
+        "backward": seconds_per_unit(_backward_gates, 3 if quick else 30),
     }
     rows = []
     for mode in ("inference", "training"):

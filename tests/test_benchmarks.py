@@ -345,7 +345,7 @@ def test_parts_of_the_time_add_up():
 
 
 def test_gates_take_time_in_proportion():
-    forward = where_time_goes.seconds_per_unit(where_time_goes._forward_gates, 6, 1)
+    forward = where_time_goes.seconds_per_unit(where_time_goes._forward_gates, 1)
     assert 0 < forward < 1e-6
 
 
