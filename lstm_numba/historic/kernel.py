@@ -119,13 +119,14 @@ def gradient(V, sizes, x_row, symbol, y, y_prev, cell, D, answer, target, rate, 
             eo[blocks + b] += rate * to_gate
             es[c] = rate * to_state
             by_place[m, b] = es[c]
+    if output_bias:
+        for first in range(0, V.shape[1], LANES):
+            add_scaled(dV, cells * V.shape[1] + first, e, first, rate)
     for k in range(outputs):
         e[k] *= rate
     for first in range(0, V.shape[1], LANES):
         for c in range(cells):
             add_scaled(dV, c * V.shape[1] + first, e, first, out[c])
-        if output_bias:
-            add_scaled(dV, cells * V.shape[1] + first, e, first, 1.0)
 
     rows, width = first_input + inputs, dW.shape[1]
     if width >= 2 * blocks + LANES:
