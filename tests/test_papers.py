@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.papers import __main__ as command_line
+from benchmarks.papers.check import FILES, differing, stored_trials
 from benchmarks.papers.study import RUNNABLE, Store, study
 from lstm_numba.teaching import rerun_1997 as rerun
 
@@ -20,14 +21,9 @@ def stored():
 
 
 @pytest.fixture(scope="module")
-def everything(stored):
+def everything():
     """Trials of every row from all files that the page reads, each seed once; a later file replaces its seeds."""
-    rows = {name: list(trials) for name, trials in stored["rows"].items()}
-    for file in ("reber_1997.json", "papers_1997_more.json", "papers_1997_longer.json"):
-        for name, trials in json.loads((RESULTS / file).read_text(encoding="utf-8"))["rows"].items():
-            seeds = {trial["seed"] for trial in trials}
-            rows[name] = trials + [trial for trial in rows.get(name, []) if trial["seed"] not in seeds]
-    return rows
+    return stored_trials(RESULTS)
 
 
 def test_every_table_has_its_rows():
@@ -160,3 +156,27 @@ def test_a_study_of_no_time_runs_nothing_and_keeps_what_there_is(tmp_path):
     store = Store(tmp_path / "study.json", "test", 0)
     study(store, ["hs97-3a-guess"], 0.0, 1, 0)
     assert json.loads((tmp_path / "study.json").read_text())["rows"] == {}
+
+
+def test_check_runs_stored_trials_again_and_finds_what_was_changed(tmp_path, capsys):
+    fast = [rerun.run_trial(name, 3) for name in ("hs97-3a-guess", "hs97-3a-rnn")]
+    for file in FILES:
+        rows = {trial["row"]: [trial] for trial in fast} if file == FILES[0] else {}
+        (tmp_path / file).write_text(json.dumps({"rows": rows}))
+    arguments = ["check", "--rows", "hs97-3a-guess,hs97-3a-rnn", "--results", str(tmp_path)]
+    command_line.main(arguments)
+    said = capsys.readouterr().out
+    assert said.count("equal\n") == 2
+    assert "2 equal, 0 different, 0 not reached" in said
+    command_line.main([*arguments, "--minutes", "0"])
+    assert "0 equal, 0 different, 2 not reached" in capsys.readouterr().out
+
+    later = fast[0] | {"steps": fast[0]["steps"] + 1, "seconds": 0.0}
+    (tmp_path / FILES[-1]).write_text(json.dumps({"rows": {later["row"]: [later]}}))
+    with pytest.raises(SystemExit, match="1"):
+        command_line.main(arguments)
+    assert re.search(r"hs97-3a-guess +seed   3 after \d+ differs: steps\n", capsys.readouterr().out)
+    with pytest.raises(SystemExit, match="1"):
+        command_line.main([*arguments[:2], "hs97-6a-rnn", *arguments[3:]])
+    assert "nothing is stored" in capsys.readouterr().out
+    assert differing({"a": float("nan"), "b": None}, {"a": float("nan")}) == ["b"]

@@ -11,7 +11,7 @@ from benchmarks.papers import __main__ as command_line
 from benchmarks.papers import forgetting, later, study
 from lstm_numba import tasks
 from lstm_numba.teaching import rerun_1997 as rerun
-from lstm_numba.teaching.after_1997 import WATCHED, counted, judge, outcome
+from lstm_numba.teaching.after_1997 import PAPER_UPDATES, WATCHED, counted, judge, outcome
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -174,3 +174,15 @@ def test_the_stored_study_belongs_to_the_rows_and_nothing_is_missing():
     assert counted(stored) == {"complete": len(study.OTHERS), "judged": 0, "started": 0, "not run": 0}
     verdicts = {judge(stored["rows"][name]) for name in stored["about"] if not name.startswith("gers-")}
     assert verdicts <= {"solved", "mostly", "sometimes", "not in this budget"}
+
+
+def test_runs_of_copy_memory_with_the_papers_updates_go_on_from_the_stored_ones():
+    longer, short = (
+        json.loads((RESULTS / f"papers_{name}.json").read_text(encoding="utf-8")) for name in ("copy", "modern")
+    )
+    assert not longer["provenance"]["sources_modified"]
+    for name, trials in longer["rows"].items():
+        before = {trial["seed"]: trial for trial in short["rows"][name]}
+        for trial in trials:
+            assert trial["updates"] == PAPER_UPDATES
+            assert trial["best_loss"] <= before[trial["seed"]]["best_loss"]

@@ -1,10 +1,14 @@
-"""Command line: ``python -m benchmarks.papers list``, ``... run hs97-6a --trials 20 --out FILE``, ``... study``."""
+"""Command line: ``python -m benchmarks.papers list``, ``... run hs97-6a --trials 20 --out FILE``, ``... study``.
+
+``... check`` runs the first stored trial of each row of Tables 1 to 9 again and says which fields differ.
+"""
 
 import argparse
 import os
 import sys
 from pathlib import Path
 
+from benchmarks.papers.check import check
 from benchmarks.papers.study import RUNNABLE, Store, run_all, study
 from lstm_numba.teaching.rerun_1997 import ROWS, TABLES, summary, trials_of, verdict
 
@@ -38,6 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
     every.add_argument("--rows", default="", metavar="START,...", help="only rows whose name starts so")
     every.add_argument("--trials", type=int, metavar="N", help="at most N trials a row; default: as many as the paper")
     every.add_argument("--minutes", type=float, default=60.0, help="start no trial after this time")
+    compare = commands.add_parser("check", help="run stored trials of Tables 1 to 9 again, cheap ones first")
+    compare.add_argument("--rows", default="", metavar="START,...", help="only rows whose name starts so")
+    compare.add_argument("--trials", type=int, default=1, help="how many of each row")
+    compare.add_argument("--minutes", type=float, default=60.0, help="start no trial after this time")
+    compare.add_argument("--results", type=Path, default=OUT.parent, help="folder of the stored trials")
     for command, out in ((one, None), (every, OUT)):
         command.add_argument("--seed", type=int, default=0, help="seed of the first trial")
         command.add_argument(
@@ -47,6 +56,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.command == "list":
         list_rows()
+        return
+    if options.command == "check":
+        names = [name for name in rows_starting_with(options.rows) if name in ROWS]
+        if not check(names, options.results, options.trials, options.minutes):
+            raise SystemExit(1)
         return
     command = "python -m benchmarks.papers " + " ".join(sys.argv[1:] if arguments is None else arguments)
     chosen = [options.row] if options.command == "run" else rows_starting_with(options.rows)

@@ -10,7 +10,8 @@ out. So nothing has to be remembered but one trace per weight, and the error ins
 
 Layout. ``W`` is (U, P): rows are sources (hidden units, bias, inputs), columns are hidden units (input gates,
 output gates, cells). The traces ``D`` are (U, Q): for each source first the C traces of the weights into the cells'
-input gates, then at LANES the C traces of the weights into the cells. A weight into an input gate has one trace for
+input gates (those of the first cells of all blocks, of the second cells, and so on, so that a row of gates is updated
+as one vector), then at LANES the C traces of the weights into the cells. A weight into an input gate has one trace for
 each cell of its block, because each cell has its own state.
 """
 
@@ -20,7 +21,7 @@ from numba import njit
 from lstm_numba.cells import lstm1997_errors, lstm1997_step, lstm1997_trace
 from lstm_numba.elementary import sigmoid
 from lstm_numba.historic import sequences
-from lstm_numba.historic.lanes import LANES, add_rows, add_scaled
+from lstm_numba.historic.lanes import LANES, add_products, add_rows, add_scaled
 from lstm_numba.historic.random_numbers import below
 from lstm_numba.jit import kernel
 
@@ -51,11 +52,11 @@ def step(W, sizes, x_row, symbol, y, y_prev, z, cell, D, learning):
     for k in range(lanes):  # at most 4 blocks: all gates are among the first 8 units
         y[k] = sigmoid(z[k])
     i, o, g, s, h, out = cell[0], cell[1], cell[2], cell[3], cell[4], cell[5]
-    for c in range(cells):
-        b = c // per_block
-        i[c] = y[b]
-        o[c] = y[blocks + b]
-        g[c] = z[2 * blocks + c]
+    for b in range(blocks):
+        for c in range(b * per_block, (b + 1) * per_block):
+            i[c] = y[b]
+            o[c] = y[blocks + b]
+            g[c] = z[2 * blocks + c]
     for c in range(lanes):
         g[c], s[c], h[c], out[c] = lstm1997_step(i[c], g[c], o[c], s[c])
     for c in range(cells):
@@ -63,6 +64,11 @@ def step(W, sizes, x_row, symbol, y, y_prev, z, cell, D, learning):
     if learning:
         for c in range(lanes):
             z[c], z[lanes + c] = lstm1997_trace(i[c], g[c])  # z has done its work; it is long enough
+        if per_block > 1:
+            for b in range(blocks):
+                for m in range(per_block):
+                    c = b * per_block + m
+                    z[m * blocks + b], _ = lstm1997_trace(i[c], g[c])
         for first in range(0, 2 * LANES, LANES):
             for j in range(hidden):
                 add_scaled(D, j * 2 * LANES + first, z, first, y_prev[j])
@@ -76,14 +82,14 @@ def step(W, sizes, x_row, symbol, y, y_prev, z, cell, D, learning):
 
 @_inline
 def output(V, sizes, cell, answer):
-    """Outputs from the cell outputs of the same time step."""
-    cells, outputs = sizes[1] * sizes[2], sizes[4]
-    out = cell[5]
-    for k in range(outputs):
-        net = V[cells, k]
-        for c in range(cells):
-            net += V[c, k] * out[c]
-        answer[k] = sigmoid(net)
+    """Outputs from the cell outputs of the same time step; those beyond the last are padding."""
+    cells, width = sizes[1] * sizes[2], V.shape[1]
+    for k in range(width):
+        answer[k] = V[cells, k]
+    for first in range(0, width, LANES):
+        add_rows(answer, first, cell[5], V, first, width, cells)
+    for k in range(width):
+        answer[k] = sigmoid(answer[k])
 
 
 @_inline
@@ -96,45 +102,51 @@ def gradient(V, sizes, x_row, symbol, y, y_prev, cell, D, answer, target, rate, 
     cells = blocks * per_block
     first_input = hidden + 1
     o, h, out = cell[1], cell[4], cell[5]
-    e, back, es = scratch[0], scratch[1], scratch[2]
+    e, es, eo = scratch[0], scratch[1], scratch[2]
+    by_place = scratch[
+        3:
+    ]  # es again, a row for each place in a block; what is beyond what exists stays zero everywhere
     for k in range(outputs):
         e[k] = answer[k] * (1.0 - answer[k]) * (target[k] - answer[k])
-    for c in range(cells):
-        back[c] = 0.0
-        for k in range(outputs):
-            back[c] += V[c, k] * e[k]
-    for k in range(outputs):
-        for c in range(cells):
-            dV[c, k] += rate * e[k] * out[c]
-        if output_bias:
-            dV[cells, k] += rate * e[k]
-    eo = scratch[3]
     for b in range(blocks):
-        eo[b] = 0.0
-    for c in range(cells):
-        to_gate, to_state = lstm1997_errors(o[c], h[c], back[c])
-        eo[c // per_block] += rate * to_gate
-        es[c] = rate * to_state
-    for j in range(first_input + inputs):
-        _update_row(dW[j], D[j], es, blocks, per_block)
-        u = y_prev[j] if j < hidden else 1.0
-        if j < first_input:
-            for b in range(blocks):
-                dW[j, blocks + b] += eo[b] * u
+        eo[blocks + b] = 0.0
+        for m in range(per_block):
+            c = b * per_block + m
+            back = 0.0
+            for k in range(outputs):
+                back += V[c, k] * e[k]
+            to_gate, to_state = lstm1997_errors(o[c], h[c], back)
+            eo[blocks + b] += rate * to_gate
+            es[c] = rate * to_state
+            by_place[m, b] = es[c]
+    if output_bias:
+        for first in range(0, V.shape[1], LANES):
+            add_scaled(dV, cells * V.shape[1] + first, e, first, rate)
+    for k in range(outputs):
+        e[k] *= rate
+    for first in range(0, V.shape[1], LANES):
+        for c in range(cells):
+            add_scaled(dV, c * V.shape[1] + first, e, first, out[c])
+
+    rows, width = first_input + inputs, dW.shape[1]
+    if width >= 2 * blocks + LANES:
+        for j in range(rows):
+            add_products(dW, j * width + 2 * blocks, es, 0, D, j * 2 * LANES + LANES)
+    else:
+        for j in range(rows):
+            for c in range(cells):
+                dW[j, 2 * blocks + c] += es[c] * D[j, LANES + c]
+    for m in range(per_block):
+        for j in range(rows):
+            add_products(dW, j * width, by_place[m], 0, D, j * 2 * LANES + m * blocks)
+    for j in range(hidden):
+        add_scaled(dW, j * width, eo, 0, y_prev[j])
+    add_scaled(dW, hidden * width, eo, 0, 1.0)
     if symbol >= 0:
-        for b in range(blocks):
-            dW[first_input + symbol, blocks + b] += eo[b]
+        add_scaled(dW, (first_input + symbol) * width, eo, 0, 1.0)
     else:
         for j in range(inputs):
-            for b in range(blocks):
-                dW[first_input + j, blocks + b] += eo[b] * x_row[j]
-
-
-@_inline
-def _update_row(dw, d, es, blocks, per_block):
-    for c in range(blocks * per_block):
-        dw[c // per_block] += es[c] * d[c]
-        dw[2 * blocks + c] += es[c] * d[LANES + c]
+            add_scaled(dW, (first_input + j) * width, eo, 0, x_row[j])
 
 
 @_inline
@@ -174,7 +186,7 @@ def workspace(W, V):
         np.zeros((6, LANES)),
         np.zeros((len(W), 2 * LANES)),
         np.zeros(V.shape[1]),
-        np.zeros((4, max(V.shape[1], LANES))),
+        np.zeros((3 + LANES, max(V.shape[1], LANES))),
     )
 
 
@@ -310,12 +322,17 @@ def _test(W, V, sizes, seed, task, numbers, tolerance, buffers, state, row):
 
 
 @kernel()
-def reber_right(W, V, sizes, strings, lengths, legal, state):
-    """Number of strings whose legal next symbols have the largest outputs at every step."""
+def reber_right(W, V, sizes, strings, lengths, legal, enough, state):
+    """Number of strings whose legal next symbols have the largest outputs at every step.
+
+    The rest is not looked at once ``enough`` cannot be reached; then the number is smaller than that.
+    """
     y, y_prev, z, cell, D, answer, _ = state
     outputs, x_row = sizes[4], np.zeros(1)
     right = 0
     for n in range(len(strings)):
+        if right + len(strings) - n < enough:
+            break
         _clear(y)
         _clear(cell)
         good = True
@@ -381,8 +398,10 @@ def train_reber(
             V += dV
             _keep_missing_biases(W, biased, hidden)
         if n % check_every == 0:
-            right = reber_right(W, V, sizes, strings, lengths, legal, state)
-            if np.isnan(record[0, 0]) and right >= 0.9 * len(strings):
+            first_time = np.isnan(record[0, 0])
+            enough = 0.9 * len(strings) if first_time else len(strings)
+            right = reber_right(W, V, sizes, strings, lengths, legal, enough, state)
+            if first_time and right >= enough:
                 record[0] = n, steps
             if right == len(strings):
                 record[1] = n, steps

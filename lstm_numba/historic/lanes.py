@@ -1,7 +1,7 @@
-"""Eight numbers at a time: the two inner loops of the network of 1997, spelled out for LLVM.
+"""Eight numbers at a time: the inner loops of the network of 1997, spelled out for LLVM.
 
 The networks are so small (about ten units) that a loop over units is over before a general loop has started. So all
-arrays over units are padded to a multiple of ``LANES``, and these two functions work on eight float64 as one vector;
+arrays over units are padded to a multiple of ``LANES``, and these functions work on eight float64 as one vector;
 LLVM cuts it into whatever registers the processor has.
 """
 
@@ -50,6 +50,23 @@ def add_scaled(typing_context, z, z0, w, w0, u):
         target = _pointer(context, builder, signature, arguments, 0, arguments[1])
         source = _pointer(context, builder, signature, arguments, 2, arguments[3])
         factors = [_everywhere(builder, arguments[4]), _load(builder, source), _load(builder, target)]
+        _store(builder, builder.call(_multiply_add(builder), factors), target)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def add_products(typing_context, z, z0, u, u0, w, w0):
+    """``z[z0 : z0 + 8] += u[u0 : u0 + 8] * w[w0 : w0 + 8]``, number by number."""
+    signature = types.void(z, types.intp, u, types.intp, w, types.intp)
+
+    def codegen(context, builder, signature, arguments):
+        target, one, other = (
+            _pointer(context, builder, signature, arguments, position, arguments[position + 1])
+            for position in (0, 2, 4)
+        )
+        factors = [_load(builder, pointer) for pointer in (one, other, target)]
         _store(builder, builder.call(_multiply_add(builder), factors), target)
         return context.get_dummy_value()
 

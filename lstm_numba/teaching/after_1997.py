@@ -4,6 +4,7 @@ A result is the stored file: ``rows`` maps a row's name to its trials, ``about``
 that have no trial yet. Every verdict follows a rule that is written here; a row with fewer than five trials gets none.
 """
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,7 @@ BEATEN = 0.9
 GOOD = 1000  # symbols without a mistake, in the mean of ten streams, that the paper calls good
 _OPEN = "open"
 _LAGS = (100, 200, 500)
+_POWERS = re.compile(r"(a\^n b\^n(?: c\^n)?)")  # maths in a label
 #: Updates of copy memory in Arjovsky et al. (2016). A claim about shorter runs that longer ones may overturn says so.
 PAPER_UPDATES = 20_000
 Result = dict[str, Any]
@@ -168,6 +170,7 @@ def show_continual(result: Result) -> None:
         continual_rows(result),
         header=["row", "published perfect (streams)", "trials", "perfect", "streams", "good", "rest", "verdict"],
         caption="Continual embedded Reber grammar, Table 2 of Gers, Schmidhuber and Cummins (2000)",
+        wrap=True,
     )
 
 
@@ -328,7 +331,9 @@ def test_rows(result: Result, *starts: str) -> list[list[str]]:
             if about["baseline"]:
                 loss = f"{_best(trials) / about['baseline']:.2g}"
             seconds = f"{np.median([trial['seconds'] for trial in trials]):.0f} s"
-        lines.append([about["label"], _count(result, name), solved, after, loss, beyond, seconds, judge(trials)])
+        label = _POWERS.sub(r"$\1$", about["label"])
+        shown = [_count(result, name), solved, after, loss, beyond, seconds, judge(trials)]
+        lines.append([label, *shown])
     return lines
 
 
@@ -365,6 +370,7 @@ def show_tests(result: Result, caption: str, *starts: str) -> None:
             "verdict",
         ],
         caption=caption,
+        wrap=True,
     )
 
 
@@ -396,7 +402,7 @@ def copy_figure(result: Result) -> tuple["Figure", str]:
     """
     from matplotlib import pyplot as plt
 
-    fig, axes = plt.subplots(1, len(_LAGS), figsize=(7.2, 3.2), sharey=True)
+    fig, axes = plt.subplots(len(_LAGS), 1, figsize=(5.6, 7.2), sharey=True)
     ends = []
     for T, ax in zip(_LAGS, axes, strict=True):
         ax.axhline(1, color="C5", linestyle="--", marker="", linewidth=1)
@@ -409,10 +415,10 @@ def copy_figure(result: Result) -> tuple["Figure", str]:
             if trials:
                 share = _best(trials) / result["about"][name]["baseline"]
                 ends.append(f"T = {T}, {start}: {share:.2f} in {len(trials)} trials")
-        ax.set(title=f"T = {T}", xlabel="updates", yscale="log")
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend(fontsize=9)
-    axes[0].set_ylabel("test loss / trivial loss")
+        ax.set(title=f"T = {T}", yscale="log", ylabel="test / trivial loss")
+    axes[-1].set_xlabel("updates")
+    if axes[0].get_legend_handles_labels()[0]:
+        axes[0].legend()
     told = f"Median of the smallest: {'; '.join(ends)}." if ends else "No trial is stored."
     return fig, (
         "Three panels, lags 100, 200 and 500 of copy memory: test loss as a share of the loss of an answer without "
@@ -571,7 +577,7 @@ def claims(result: Result) -> list[list[str]]:
             lambda: right("parity-longer", "400") >= 0.99,
         ),
         (
-            "An LSTM that has learned a^n b^n up to n = 10 counts further",
+            "An LSTM that has learned $a^n b^n$ up to $n = 10$ counts further",
             "in the median trial all strings up to n = 20 accepted",
             ["counting-ab"],
             lambda: np.median([trial["accepted_up_to"] for trial in rows["counting-ab"]]) >= 20,

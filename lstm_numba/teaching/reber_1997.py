@@ -353,6 +353,7 @@ def show_readings(stored: dict[str, list[dict[str, Any]]], row: str = "hs97-1-5"
         reading_rows(stored, row),
         header=["reading", "solved", "sequences", "others right", "far right", "slope of h"],
         caption="Embedded Reber grammar: one row of Table 1 in several readings",
+        wrap=True,
     )
 
 

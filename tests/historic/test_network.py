@@ -324,3 +324,21 @@ def test_error_at_every_step_equals_the_reference(blocks, cells, rng):
         100, 1, np.zeros((2, 2)),
     )  # fmt: skip
     assert relative_error((to_reference(network)[0] - W) / rate, dW) < 1e-9
+
+
+def test_a_look_at_all_strings_ends_when_too_few_can_be_right(rng):
+    """A number below what was asked for need not be the exact one; a number that reaches it is."""
+    a = Architecture(7, 7, 3, 2, "gates")
+    network = Network(a, rng, 0.2)
+    sets = reber_arrays(32)
+    sets[2][::2] = True  # every output may be the next symbol: nothing can be wrong
+
+    def right(enough):
+        state = kernel.workspace(network.W, network.V)
+        return kernel.reber_right(network.W, network.V, network.sizes, *sets, enough, state)
+
+    exact = right(0)
+    assert 16 <= exact < 32
+    assert right(exact) == exact
+    assert right(exact + 1) <= exact
+    assert right(33) == 0

@@ -99,13 +99,18 @@ def show_table(table: int, stored: dict[str, list[dict[str, Any]]]) -> None:
     head = ["row", "published", "ours, median [quartiles]", "solved", "wrong of 2560 (published)", "time", "verdict"]
     title = f"Table {table}. {TABLES[table]}"
     lines = table_rows(table, stored)
+    space = "padding:.25rem .45rem;vertical-align:top"
+    number = f"{space};text-align:right"
+    short = f"{number};white-space:nowrap"
+    looks = (number, number, short, short, short)
+    name = f"{space};text-align:left;font-weight:normal;min-width:9em"
     cells = "".join(
-        f'<tr><th scope="row" style="text-align:left;font-weight:normal">{html.escape(first)}</th>'
-        + "".join(f'<td style="text-align:right">{html.escape(cell)}</td>' for cell in middle)
-        + f'<td style="text-align:left"><strong>{html.escape(last)}</strong></td></tr>'
+        f'<tr><th scope="row" style="{name}">{html.escape(first)}</th>'
+        + "".join(f'<td style="{look}">{html.escape(cell)}</td>' for look, cell in zip(looks, middle, strict=True))
+        + f'<td style="{space};text-align:left"><strong>{html.escape(last)}</strong></td></tr>'
         for first, *middle, last in lines
     )
-    heading = "".join(f'<th scope="col" style="text-align:left">{name}</th>' for name in head)
+    heading = "".join(f'<th scope="col" style="{space};text-align:left">{column}</th>' for column in head)
     differences = {text: ", ".join(name.removeprefix("hs97-") for name in of) for text, of in deviations(table).items()}
     text = "\n".join(
         [title, *(" | ".join(line) for line in lines), *(f"- {text} ({of})" for text, of in differences.items())]
