@@ -50,7 +50,7 @@ def test_an_edited_equation_is_recompiled(copy):
 
     cells = copy / "lstm_numba" / "cells.py"
     source = cells.read_text(encoding="utf-8")
-    edited = source.replace("h = o * tanh(c)", "h = o * tanh(c) + type(o)(100)")
+    edited = source.replace("return o * tanh(c)", "return o * tanh(c) + type(o)(100)")
     assert edited != source
     cells.write_text(edited, encoding="utf-8")
 
