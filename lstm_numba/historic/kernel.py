@@ -103,9 +103,8 @@ def gradient(V, sizes, x_row, symbol, y, y_prev, cell, D, answer, target, rate, 
     first_input = hidden + 1
     o, h, out = cell[1], cell[4], cell[5]
     e, es, eo = scratch[0], scratch[1], scratch[2]
-    by_place = scratch[
-        3:
-    ]  # es again, a row for each place in a block; what is beyond what exists stays zero everywhere
+    # es again, a row for each place in a block. What is beyond what exists stays zero everywhere.
+    by_place = scratch[3:]
     for k in range(outputs):
         e[k] = answer[k] * (1.0 - answer[k]) * (target[k] - answer[k])
     for b in range(blocks):
