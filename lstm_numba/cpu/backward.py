@@ -24,13 +24,13 @@ from lstm_numba.cpu.cell_blocks import (
 )
 from lstm_numba.cpu.forward import (
     active_rows,
+    band_of,
     carry_of,
     first_row,
     groups_of,
     h_of,
     m_of,
     share,
-    slice_bounds,
     z_row,
 )
 from lstm_numba.cpu.launch import Kernel
@@ -149,7 +149,7 @@ def _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, start,
 def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scratch, slots, form):
     """One step back for a few sequences and one panel of hidden units."""
     U = lanes_of(like)
-    H, P, D, _B = get(plan, p.H), get(plan, p.P), get(plan, p.D), get(plan, p.B)
+    H, P, D = get(plan, p.H), get(plan, p.P), get(plan, p.D)
     width = form.vectors * U
     dh = step(scratch, MAX_ROWS * _SUMS * U)
     zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
@@ -312,8 +312,11 @@ def _finish(plan, like, d, t, b0, b1, first_panel, last_panel, scratch, form):
 
 
 @njit(**_UNIT)
-def _add_rows_product(plan, dW, row_0, rows, N, n0, vectors, A, a_step, panel, K, edge):
-    """``dW[row_0 : row_0 + rows, n0 : n0 + panel's width] += A^T @ panel``; only columns that exist are written."""
+def _add_rows_product(plan, dW, row_0, rows, N, n0, vectors, A, a_step, panel, K, runs, run_step, edge):
+    """``dW[row_0 : row_0 + rows, n0 : n0 + panel's width] += A^T @ panel``; only columns that exist are written.
+
+    A has ``runs`` times K rows.
+    """
     U = lanes_of(dW)
     columns = vectors * U
     r = 0
@@ -322,13 +325,14 @@ def _add_rows_product(plan, dW, row_0, rows, N, n0, vectors, A, a_step, panel, K
         count = (rows - r + groups - 1) // groups
         C = step(dW, (row_0 + r) * N + n0)
         if n0 + columns <= N:
-            _product(plan, vectors, count, C, N, C, N, step(A, r), 1, a_step, panel, K, 1, 0)
+            _product(plan, vectors, count, C, N, C, N, step(A, r), 1, a_step, panel, K, runs, run_step)
         else:
             for n in range(count):
                 for v in range(0, columns, U):
                     if n0 + v < N:
                         load_part(step(edge, n * columns + v), step(C, n * N + v), N - n0 - v)
-            _product(plan, vectors, count, edge, columns, edge, columns, step(A, r), 1, a_step, panel, K, 1, 0)
+            a = step(A, r)
+            _product(plan, vectors, count, edge, columns, edge, columns, a, 1, a_step, panel, K, runs, run_step)
             for n in range(count):
                 for v in range(0, columns, U):
                     if n0 + v < N:
@@ -373,6 +377,8 @@ def _weight_gradients(plan, like, d, t0, t1, n_slice, b0, b1, u0, u1, scratch, f
     width = form.vectors * U
     slots = form.slots * width
     row_0 = z_row(plan, t0, b0)
+    in_band = band_of(plan, b0)[1]
+    apart = in_band > b1 - b0  # the rows of a step, and those of the next
     edge = step(scratch, MAX_ROWS * (_SUMS + _DH) * U)
     panel = step(scratch, _FIXED * U)
     x = pointer_at(get(plan, p.X), like)
@@ -400,13 +406,15 @@ def _weight_gradients(plan, like, d, t0, t1, n_slice, b0, b1, u0, u1, scratch, f
                 j0 = block * width
                 count = min(width, H - j0)
                 A = step(_z(plan, like, d, block, row_0, slots), (first + n) * width)
-                _add_rows_product(plan, dW, gate * H + j0, count, N, n0, vectors, A, slots, panel, rows, edge)
+                K, runs = (b1 - b0, t1 - t0) if apart else (rows, 1)
+                to, far = gate * H + j0, in_band * slots
+                _add_rows_product(plan, dW, to, count, N, n0, vectors, A, slots, panel, K, runs, far, edge)
             n0 += vectors * U
 
 
 @njit(**_UNIT)
-def _bias_gradients(plan, like, d, n_slice, row_0, rows, u0, u1, scratch, form):
-    """Add the sums of dz over some rows, for some blocks: a product with a row of ones."""
+def _bias_gradients(plan, like, d, n_slice, row_0, rows, runs, far, u0, u1, scratch, form):
+    """Add the sums of dz over some rows, for some blocks: products with rows of ones, one for every run of rows."""
     if get(plan, p.DB_IH + d) == 0:
         return
     U = lanes_of(like)
@@ -420,11 +428,13 @@ def _bias_gradients(plan, like, d, n_slice, row_0, rows, u0, u1, scratch, form):
     db_ih = _target(plan, like, d, n_slice, p.DB_IH, place)
     db_hh = _target(plan, like, d, n_slice, p.DB_HH, place + form.gates * H)
     for block in range(u0, u1):
-        z = _z(plan, like, d, block, row_0, slots)
-        if form.slots == 4:
-            _product(plan, 4, 1, sums, slots, zeros, 0, one, 0, 0, z, rows, 1, 0)
-        else:
-            one_gate(plan, 1, sums, slots, zeros, 0, one, 0, 0, z, rows)
+        for run in range(runs):
+            z = _z(plan, like, d, block, row_0 + run * far, slots)
+            start = sums if run else zeros
+            if form.slots == 4:
+                _product(plan, 4, 1, sums, slots, start, 0, one, 0, 0, z, rows, 1, 0)
+            else:
+                one_gate(plan, 1, sums, slots, start, 0, one, 0, 0, z, rows)
         count = min(width, H - block * width)
         for n in range(form.gates):
             to_ih = (n + form.turn_ih) % form.gates * H + block * width
@@ -455,7 +465,7 @@ def _projection_gradient(plan, like, d, t0, t1, first, last, scratch):
             count = active_rows(plan, t)
             _gather(step(panel, done * vectors * U), m_of(plan, like, d, t, 0), H, count, n0, vectors * U, H)
             done += count
-        _add_rows_product(plan, dW, first, last - first, H, n0, vectors, A, padded, panel, rows, edge)
+        _add_rows_product(plan, dW, first, last - first, H, n0, vectors, A, padded, panel, rows, 1, 0, edge)
         n0 += vectors * U
 
 
@@ -499,35 +509,40 @@ def _input_gradient(plan, like, d, z_0, x_0, z_far, x_far, count, runs, z_next, 
 
 
 @njit(**_UNIT)
-def _products(plan, like, d, t0, t1, part, n_slice, scratch, form):
-    """The matrix products of a chunk: those of a slice that has its own sums, or one member's share of all."""
+def _products(plan, like, d, t0, t1, part, scratch, form):
+    """One member's share of the matrix products of a chunk."""
     members, B, blocks = get(plan, p.MEMBERS), get(plan, p.B), get(plan, p.BLOCKS)
-    units = blocks * form.gates
-    if get(plan, p.SUMS):
-        b0, b1 = slice_bounds(plan, n_slice)
-        u0, u1, block_0, block_1 = 0, units, 0, blocks
-        rows, x_0 = (t1 - t0) * (b1 - b0), t0 * B + b0
-        z_0 = z_row(plan, t0, b0)
-        if b1 - b0 >= MAX_ROWS or t1 - t0 < b1 - b0:  # runs of sequences at one step
-            count, z_far, x_far = b1 - b0, 1, 1
-            runs, z_next, x_next = t1 - t0, b1 - b0, B
-        else:  # few sequences: runs of steps of one sequence
-            count, z_far, x_far = t1 - t0, b1 - b0, B
-            runs, z_next, x_next = b1 - b0, 1, 1
-    else:
-        n_slice, b0, b1 = 0, 0, B
-        u0, u1 = share(units, members, part), share(units, members, part + 1)
-        block_0, block_1 = share(blocks, members, part), share(blocks, members, part + 1)
-        rows = first_row(plan, t1) - first_row(plan, t0)
-        z_0 = x_0 = first_row(plan, t0) + share(rows, members, part)
-        count, z_far, x_far = share(rows, members, part + 1) - share(rows, members, part), 1, 1
-        runs, z_next, x_next = 1, 0, 0
-    _weight_gradients(plan, like, d, t0, t1, n_slice, b0, b1, u0, u1, scratch, form)
-    _bias_gradients(plan, like, d, n_slice, z_row(plan, t0, b0), rows, block_0, block_1, scratch, form)
+    u0, u1 = share(blocks * form.gates, members, part), share(blocks * form.gates, members, part + 1)
+    row_0, rows = first_row(plan, t0), first_row(plan, t1) - first_row(plan, t0)
+    _weight_gradients(plan, like, d, t0, t1, 0, 0, B, u0, u1, scratch, form)
+    u0, u1 = share(blocks, members, part), share(blocks, members, part + 1)
+    _bias_gradients(plan, like, d, 0, row_0, rows, 1, 0, u0, u1, scratch, form)
     if get(plan, p.W_HR + d) != 0:
         P = get(plan, p.P)
         _projection_gradient(plan, like, d, t0, t1, share(P, members, part), share(P, members, part + 1), scratch)
-    _input_gradient(plan, like, d, z_0, x_0, z_far, x_far, count, runs, z_next, x_next, scratch, form)
+    first, last = share(rows, members, part), share(rows, members, part + 1)
+    _input_gradient(plan, like, d, row_0 + first, row_0 + first, 1, 1, last - first, 1, 0, 0, scratch, form)
+
+
+@njit(**_UNIT)
+def _products_of_slices(plan, like, d, t0, t1, first_slice, last_slice, scratch, form):
+    """The matrix products of a chunk for slices that have sums of their own and lie in one band."""
+    B, blocks = get(plan, p.B), get(plan, p.BLOCKS)
+    edges = pointer_at(get(plan, p.EDGES), plan)
+    in_band = band_of(plan, get(edges, first_slice))[1]
+    for n in range(first_slice, last_slice):
+        b0, b1 = get(edges, n), get(edges, n + 1)
+        rows, runs = b1 - b0, t1 - t0
+        if rows == in_band:
+            rows, runs = rows * runs, 1
+        _weight_gradients(plan, like, d, t0, t1, n, b0, b1, 0, blocks * form.gates, scratch, form)
+        _bias_gradients(plan, like, d, n, z_row(plan, t0, b0), rows, runs, in_band, 0, blocks, scratch, form)
+    b0, b1 = get(edges, first_slice), get(edges, last_slice)
+    z_0, x_0 = z_row(plan, t0, b0), t0 * B + b0
+    if b1 - b0 >= MAX_ROWS or t1 - t0 < b1 - b0:  # runs of sequences at one step
+        _input_gradient(plan, like, d, z_0, x_0, 1, 1, b1 - b0, t1 - t0, in_band, B, scratch, form)
+    else:  # few sequences: runs of steps of one sequence
+        _input_gradient(plan, like, d, z_0, x_0, in_band, B, t1 - t0, b1 - b0, 1, 1, scratch, form)
 
 
 @njit(**_UNIT)
@@ -581,50 +596,61 @@ def _run_phase(plan, like, d, phase, part, member, form):
         clear_vector(step(constants, v * lanes_of(like)))
     put(constants, 4 * lanes_of(like), 1)
     by_units, apart = get(plan, p.SPLIT_UNITS) != 0, get(plan, p.SUMS) != 0
-    first_slice, last_slice = part, part + 1
     if apart:
         slices = get(plan, p.SLICES)
         first_slice, last_slice = share(slices, members, part), share(slices, members, part + 1)
+        if phase == 0:
+            _begin(plan, like, d, part, form)
+            _clear_sums(plan, like, d, first_slice, last_slice)
+        elif phase == 1:
+            _run_slices(plan, like, d, first_slice, last_slice, scratch, form)
+        else:
+            _add_all_sums(plan, like, d, part, form)
+        return
     if phase == 0:
         _begin(plan, like, d, part, form)
-        if apart:
-            _clear_sums(plan, like, d, first_slice, last_slice)
         return
-    if apart:
-        if phase == 2:
-            _add_all_sums(plan, like, d, part, form)
-            return
-        first_chunk, last_chunk, inside = 0, (T + chunk - 1) // chunk, 0
-        scans = multiplies = finishes = True
-    else:
-        per_chunk = chunk + 1 if by_units else 2
-        first_chunk, inside = (phase - 1) // per_chunk, (phase - 1) % per_chunk
-        last_chunk = first_chunk + 1
-        finishes = phase == get(plan, p.PHASES) - 1
-        multiplies = inside == (min(chunk, T - first_chunk * chunk) if by_units else 1) and not finishes
-        scans = not multiplies and not finishes
-    n0, n1 = 0, panels
-    if by_units:
+    per_chunk = chunk + 1 if by_units else 2
+    first, inside = (phase - 1) // per_chunk * chunk, (phase - 1) % per_chunk
+    last = min(T, first + chunk)
+    finishes = phase == get(plan, p.PHASES) - 1
+    multiplies = inside == (last - first if by_units else 1) and not finishes
+    if finishes:
+        t = T - 1 if d else 0
+        b0, b1 = share(B, members, part), share(B, members, part + 1)
+        _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), 0, panels, scratch, form)
+    elif multiplies:
+        t0, t1 = (first, last) if d else (T - last, T - first)
+        _products(plan, like, d, t0, t1, part, scratch, form)
+    elif by_units:
         n0, n1 = share(panels, members, part), share(panels, members, part + 1)
-    for n in range(first_slice, last_slice):
-        b0, b1 = 0, B
-        if not by_units:
-            b0, b1 = slice_bounds(plan, n)
-        for number_of_chunk in range(first_chunk, last_chunk):
-            first = number_of_chunk * chunk
+        _retreat(plan, like, d, first + inside, 0, B, n0, n1, scratch, form)
+    else:
+        edges = pointer_at(get(plan, p.EDGES), plan)
+        for number in range(first, last):
+            _retreat(plan, like, d, number, get(edges, part), get(edges, part + 1), 0, panels, scratch, form)
+
+
+@njit(**_UNIT)
+def _run_slices(plan, like, d, first_slice, last_slice, scratch, form):
+    """The whole backward pass of some slices of the batch, band by band."""
+    T, chunk, panels = get(plan, p.T), get(plan, p.CHUNK), panel_count(get(plan, p.P), lanes_of(like))
+    edges = pointer_at(get(plan, p.EDGES), plan)
+    n = first_slice
+    while n < last_slice:
+        first_of_band, in_band = band_of(plan, get(edges, n))
+        end = n + 1
+        while end < last_slice and get(edges, end) < first_of_band + in_band:
+            end += 1
+        b0, b1 = get(edges, n), get(edges, end)
+        for first in range(0, T, chunk):
             last = min(T, first + chunk)
-            if scans:
-                begin, end = (first + inside, first + inside + 1) if by_units else (first, last)
-                for number in range(begin, end):
-                    _retreat(plan, like, d, number, b0, b1, n0, n1, scratch, form)
-            if multiplies:
-                t0, t1 = (first, last) if d else (T - last, T - first)
-                _products(plan, like, d, t0, t1, part, n, scratch, form)
-        if finishes:
-            if not apart:
-                b0, b1 = share(B, members, part), share(B, members, part + 1)
-            t = T - 1 if d else 0
-            _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), 0, panels, scratch, form)
+            for number in range(first, last):
+                _retreat(plan, like, d, number, b0, b1, 0, panels, scratch, form)
+            t0, t1 = (first, last) if d else (T - last, T - first)
+            _products_of_slices(plan, like, d, t0, t1, n, end, scratch, form)
+        _finish(plan, like, d, T - 1 if d else 0, b0, b1, 0, panels, scratch, form)
+        n = end
 
 
 def count_phases(T: int, chunk: int, by_units: bool, apart: bool) -> int:

@@ -118,20 +118,22 @@ def lstm_gates(
     h_row,
     carry_in,  # (rows, U) c
     carry_out,
+    carry_row,
     h,  # (rows, count) out
     out_row,
-    count,  # units in the block
+    count,  # units in row 0 ...
+    fewer,  # ... and by how many fewer in each row than in the one before
     keep,
     product,  # what the product has left
     rest,  # room for 3 * MAX_ROWS vectors
 ):
-    """One time step of a block of LSTM units for a few sequences, after the product."""
+    """One time step of LSTM units after the product: a block of a few sequences, or a few blocks of one sequence."""
     U = lanes_of(z)
     own = local_vectors(z, 10)  # z_i z_f z_g z_o c_prev, then i f g o c
     for r in range(rows):  # into rest: o of all rows, then c, then h
         for slot in range(4):
             copy_vector(step(own, slot * U), step(product, (4 * r + slot) * U))
-        copy_vector(step(own, 4 * U), step(carry_in, r * U))
+        copy_vector(step(own, 4 * U), step(carry_in, r * carry_row))
         for j in range(U):
             i, f, g, o, c, _ = lstm_step(
                 get(own, j), get(own, j + U), get(own, j + 2 * U), get(own, j + 3 * U), get(own, j + 4 * U)
@@ -143,7 +145,7 @@ def lstm_gates(
             put(own, j + 9 * U, c)
         copy_vector(step(rest, r * U), step(own, 8 * U))
         copy_vector(step(rest, (MAX_ROWS + r) * U), step(own, 9 * U))
-        copy_vector(step(carry_out, r * U), step(own, 9 * U))
+        copy_vector(step(carry_out, r * carry_row), step(own, 9 * U))
         if keep:
             for slot in range(4):
                 copy_vector(step(z, r * z_row + slot * U), step(own, (5 + slot) * U))
@@ -151,7 +153,7 @@ def lstm_gates(
     for j in range(rows * U):
         put(rest, j + 2 * MAX_ROWS * U, lstm_output(get(rest, j), get(rest, j + MAX_ROWS * U)))
     for r in range(rows):
-        store_part(step(h, r * out_row), step(rest, (2 * MAX_ROWS + r) * U), count)
+        store_part(step(h, r * out_row), step(rest, (2 * MAX_ROWS + r) * U), count - r * fewer)
 
 
 @njit(**_UNIT)
@@ -223,7 +225,9 @@ def gru_product(plan, rows, W, K, z, z_row, h_prev, h_row, product):
 
 
 @njit(**_UNIT)
-def gru_gates(rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest):
+def gru_gates(
+    rows, z, z_row, h_own, h_row, carry_in, carry_out, carry_row, h, out_row, count, fewer, keep, product, rest
+):
     """One time step of a block of GRU units after the product; arguments as for :func:`lstm_gates`."""
     U = lanes_of(z)
     own = local_vectors(z, 9)  # n_x z_r z_z n_h h_prev, then n r z h
@@ -231,7 +235,7 @@ def gru_gates(rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, cou
         copy_vector(own, step(z, r * z_row))
         for slot in range(3):
             copy_vector(step(own, (1 + slot) * U), step(product, (3 * r + slot) * U))
-        load_part(step(own, 4 * U), step(h_own, r * h_row), count)
+        load_part(step(own, 4 * U), step(h_own, r * h_row), count - r * fewer)
         for j in range(U):
             reset, update, n, h_new = gru_step(
                 get(own, j + U), get(own, j + 2 * U), get(own, j), get(own, j + 3 * U), get(own, j + 4 * U)
@@ -244,7 +248,7 @@ def gru_gates(rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, cou
             for slot in range(3):
                 copy_vector(step(z, r * z_row + slot * U), step(own, (5 + slot) * U))
             copy_vector(step(z, r * z_row + 3 * U), step(own, 3 * U))
-        store_part(step(h, r * out_row), step(own, 8 * U), count)
+        store_part(step(h, r * out_row), step(own, 8 * U), count - r * fewer)
 
 
 @njit(**_UNIT)
@@ -301,11 +305,12 @@ def _activate_rnn_relu(buffer, rows):
 
 
 @njit(**_UNIT)
-def _store_rnn(rows, h, out_row, count, buffer):
+def _store_rnn(rows, h, out_row, count, fewer, buffer):
     width = VECTORS * lanes_of(h)
     for r in range(rows):
-        for v in range(0, min(count, width), lanes_of(h)):
-            store_part(step(h, r * out_row + v), step(buffer, r * width + v), count - v)
+        here = count - r * fewer
+        for v in range(0, min(here, width), lanes_of(h)):
+            store_part(step(h, r * out_row + v), step(buffer, r * width + v), here - v)
 
 
 @njit(**_UNIT)
@@ -321,17 +326,21 @@ def rnn_product(plan, rows, W, K, z, z_row, h_prev, h_row, product):
 
 
 @njit(**_UNIT)
-def rnn_tanh_gates(rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest):
+def rnn_tanh_gates(
+    rows, z, z_row, h_own, h_row, carry_in, carry_out, carry_row, h, out_row, count, fewer, keep, product, rest
+):
     """One time step of a block of tanh units after the product; arguments as for :func:`lstm_gates`."""
     _activate_rnn_tanh(product, rows)
-    _store_rnn(rows, h, out_row, count, product)
+    _store_rnn(rows, h, out_row, count, fewer, product)
 
 
 @njit(**_UNIT)
-def rnn_relu_gates(rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest):
+def rnn_relu_gates(
+    rows, z, z_row, h_own, h_row, carry_in, carry_out, carry_row, h, out_row, count, fewer, keep, product, rest
+):
     """One time step of a block of rectified units after the product; arguments as for :func:`lstm_gates`."""
     _activate_rnn_relu(product, rows)
-    _store_rnn(rows, h, out_row, count, product)
+    _store_rnn(rows, h, out_row, count, fewer, product)
 
 
 @njit(**_UNIT)
@@ -450,14 +459,16 @@ def _compiled_cell_product(form, plan, rows, W, K, z, z_row, h_prev, h_row, prod
     return multiply
 
 
-def cell_gates(form, rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest):
+def cell_gates(
+    form, rows, z, z_row, h_own, h_row, carry_in, carry_out, carry_row, h, out_row, count, fewer, keep, product, rest
+):
     """The rest of a block's time step, for the cell of this form."""
     raise NotImplementedError("cell_gates is for compiled code")
 
 
 @overload(cell_gates, jit_options=_UNIT)
 def _compiled_cell_gates(
-    form, rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest
+    form, rows, z, z_row, h_own, h_row, carry_in, carry_out, carry_row, h, out_row, count, fewer, keep, product, rest
 ):
     function = {
         LSTMForm: lstm_gates,
@@ -466,8 +477,27 @@ def _compiled_cell_gates(
         RNNReluForm: rnn_relu_gates,
     }[form.instance_class]
 
-    def gates(form, rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest):
-        function(rows, z, z_row, h_own, h_row, carry_in, carry_out, h, out_row, count, keep, product, rest)
+    def gates(
+        form,
+        rows,
+        z,
+        z_row,
+        h_own,
+        h_row,
+        carry_in,
+        carry_out,
+        carry_row,
+        h,
+        out_row,
+        count,
+        fewer,
+        keep,
+        product,
+        rest,
+    ):
+        function(
+            rows, z, z_row, h_own, h_row, carry_in, carry_out, carry_row, h, out_row, count, fewer, keep, product, rest
+        )
 
     return gates
 

@@ -79,10 +79,33 @@ def length_of(plan, b):
 
 
 @njit(**_UNIT)
+def band_of(plan, b):
+    """Band of sequence b: its first sequence, and their number.
+
+    In training, every member may keep what it computes in memory of its own, a band: z, hidden and cell states of its
+    sequences, step after step. Where two members write into neighbouring lines of memory, their processors fetch
+    ahead into each other's, and take them from each other at every step.
+    """
+    bands = get(plan, p.BANDS)
+    if bands == 0:
+        return 0, get(plan, p.B)
+    at = step(pointer_at(bands, plan), 2 * b)
+    return get(at, 0), get(at, 1)
+
+
+@njit(**_UNIT)
+def banded_row(plan, slots, slot, b):
+    """Row of sequence b in a slot of an array with that many slots: band by band, slot by slot."""
+    first, rows = band_of(plan, b)
+    return slots * first + slot * rows + b - first
+
+
+@njit(**_UNIT)
 def h_of(plan, like, d, slot, b):
     """Hidden state of sequence b in a slot: 0 is before the first step, T + 1 behind the last."""
-    B, P, D = get(plan, p.B), get(plan, p.P), get(plan, p.D)
-    return step(pointer_at(get(plan, p.H_SLOTS), like), (slot * B + b) * D * P + d * P)
+    P, D = get(plan, p.P), get(plan, p.D)
+    row = banded_row(plan, get(plan, p.T) + 2, slot, b)
+    return step(pointer_at(get(plan, p.H_SLOTS), like), row * D * P + d * P)
 
 
 @njit(**_UNIT)
@@ -92,8 +115,15 @@ def carry_of(plan, like, d, block, slot, b):
     slots = get(plan, p.T) + 1
     if get(plan, p.TRAINING) == 0:
         slots, slot = 1, 0
-    at = ((d * get(plan, p.BLOCKS) + block) * slots + slot) * B + b
+    at = (d * get(plan, p.BLOCKS) + block) * slots * B + banded_row(plan, slots, slot, b)
     return step(pointer_at(get(plan, p.CARRY), like), at * U)
+
+
+@njit(**_UNIT)
+def _carry_block(plan, like):
+    """Numbers from the cell state of one block to that of the next."""
+    slots = get(plan, p.T) + 1 if get(plan, p.TRAINING) else 1
+    return slots * get(plan, p.B) * lanes_of(like)
 
 
 @njit(**_UNIT)
@@ -127,11 +157,11 @@ def _end_states(plan, like, d, first, last):
 
 
 @njit(**_UNIT)
-def _copy_output(plan, like, d, b0, b1):
-    """Copy the hidden states of some sequences for the caller, who may change them before the backward pass."""
-    T, B, P, D = get(plan, p.T), get(plan, p.B), get(plan, p.P), get(plan, p.D)
+def _copy_output(plan, like, d, t0, t1, b0, b1):
+    """Copy hidden states of some sequences for the caller, who may change them before the backward pass."""
+    B, P, D = get(plan, p.B), get(plan, p.P), get(plan, p.D)
     together = max(1, b1 - b0) if D == 1 else 1  # sequences that lie side by side
-    for t in range(T):
+    for t in range(t0, t1):
         for b in range(b0, b1, together):
             y = step(pointer_at(get(plan, p.Y), like), ((t * B + b) * D + d) * P)
             copy_row(y, h_of(plan, like, d, t + 1, b), together * P)
@@ -173,23 +203,17 @@ def _z_row(plan, d, block, row, slots):
 
 @njit(**_UNIT)
 def z_row(plan, t, b):
-    """Row of z of sequence b at step t, where z holds all steps.
-
-    If slices of the batch have their own sums, the rows of a slice lie together: no two threads work in one place.
-    """
-    rows = get(plan, p.Z_ROWS)
-    if rows == 0:
+    """Row of z of sequence b at step t, where z holds all steps."""
+    if get(plan, p.OFFSETS):
         return first_row(plan, t) + b
-    at = step(pointer_at(rows, plan), 2 * b)
-    return get(at, 0) + t * get(at, 1)
+    return banded_row(plan, get(plan, p.T), t, b)
 
 
 @njit(**_UNIT)
 def _first_z_row(plan, t, t0, b0, b1):
     """Row of z of sequence b0 at step t, for a member with the sequences ``b0:b1`` in a chunk that begins at t0.
 
-    In inference z holds one chunk, and in it member after member: where two members write into neighbouring lines of
-    memory, their processors fetch ahead into each other's, and take them from each other at every step.
+    In inference z holds one chunk, and in it member after member.
     """
     if get(plan, p.WHOLE):
         return z_row(plan, t, b0)
@@ -233,7 +257,7 @@ def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, form
                     z_row += rows
                     groups -= 1
         else:  # few sequences: the steps of one sequence
-            far = (B if get(plan, p.WHOLE) and get(plan, p.Z_ROWS) == 0 else b1 - b0) * slots
+            far = (band_of(plan, b0)[1] if get(plan, p.WHOLE) else b1 - b0) * slots
             for b in range(b0, b1):
                 t = t0
                 groups = groups_of(t1 - t0)
@@ -265,41 +289,51 @@ def _advance(plan, like, d, t, t0, b0, b1, first_block, last_block, buffer, form
     # multiplied first, and the processor works on the gates of one while those of another wait.
     together = max(1, MAX_ROWS // max(1, b1 - b0))
     rest = step(buffer, 4 * MAX_ROWS * U)
+    # Every other step takes the blocks in the opposite order: the weights used last are still in the cache.
+    turn = 1 if t & 1 == 0 else -1
     for n in range(first_block, last_block, together):
         some = min(together, last_block - n)
+        block_0 = n if turn == 1 else first_block + last_block - 1 - n
         b = b0
         groups = groups_of(b1 - b0)
         while groups > 0:
             rows = (b1 - b + groups - 1) // groups
             h_prev = h_of(plan, like, d, before, b)
-            for gates in range(2):
-                for q in range(some):
-                    # Every other step in the opposite order: the weights used last are still in the cache.
-                    block = n + q if t & 1 == 0 else first_block + last_block - 1 - n - q
-                    j0 = block * width
-                    z_block = step(z, _z_row(plan, d, block, row_0 + b, slots))
-                    product = step(buffer, 4 * q * rows * U)
-                    if gates == 0:
-                        W = step(W_0, block * P * packed)
-                        cell_product(form, plan, rows, W, P, z_block, slots, h_prev, D * P, product)
-                    else:
-                        h = m_of(plan, like, d, t, b) if projected else h_of(plan, like, d, after, b)
-                        cell_gates(
-                            form,
-                            rows,
-                            z_block,
-                            slots,
-                            step(h_prev, j0),
-                            D * P,
-                            carry_of(plan, like, d, block, carry_before, b),
-                            carry_of(plan, like, d, block, carry_after, b),
-                            step(h, j0),
-                            out_row,
-                            min(width, H - j0),
-                            keep,
-                            product,
-                            rest,
-                        )
+            h = m_of(plan, like, d, t, b) if projected else h_of(plan, like, d, after, b)
+            for q in range(some):
+                block = block_0 + turn * q
+                W = step(W_0, block * P * packed)
+                z_block = step(z, _z_row(plan, d, block, row_0 + b, slots))
+                product = step(buffer, q * rows * packed)
+                cell_product(form, plan, rows, W, P, z_block, slots, h_prev, D * P, product)
+            if rows == 1:  # the blocks take the place of the sequences: their gates are one loop
+                count, of_each = 1, some
+                z_far = turn * _z_row(plan, 0, 1, 0, slots)
+                carry_far = turn * _carry_block(plan, like)
+                h_far, out_far, fewer = turn * width, turn * width, turn * width
+            else:
+                count, of_each = some, rows
+                z_far, carry_far, h_far, out_far, fewer = slots, U, D * P, out_row, 0
+            for q in range(count):
+                block = block_0 + turn * q
+                cell_gates(
+                    form,
+                    of_each,
+                    step(z, _z_row(plan, d, block, row_0 + b, slots)),
+                    z_far,
+                    step(h_prev, block * width),
+                    h_far,
+                    carry_of(plan, like, d, block, carry_before, b),
+                    carry_of(plan, like, d, block, carry_after, b),
+                    carry_far,
+                    step(h, block * width),
+                    out_far,
+                    H - block * width,
+                    fewer,
+                    keep,
+                    step(buffer, q * rows * packed),
+                    rest,
+                )
             b += rows
             groups -= 1
     if projected:
@@ -346,13 +380,6 @@ def _project(plan, like, d, t, b0, b1, buffer):
 def share(total, parts, part):
     """Where the given one of several equal shares begins."""
     return total * part // parts
-
-
-@njit(**_UNIT)
-def slice_bounds(plan, n):
-    """Sequences ``b0:b1`` of a slice of the batch."""
-    edges = pointer_at(get(plan, p.EDGES), plan)
-    return get(edges, n), get(edges, n + 1)
 
 
 @njit(**_UNIT)
@@ -406,20 +433,24 @@ def _run_phase(plan, like, d, phase, part, member, form):
         slices = get(plan, p.SLICES)
         first_slice, last_slice = share(slices, members, part), share(slices, members, part + 1)
         u0, u1 = 0, blocks
-    for n in range(first_slice, last_slice):
-        b0, b1 = 0, B
-        if get(plan, p.SPLIT_UNITS) == 0:
-            b0, b1 = slice_bounds(plan, n)
-        elif begins or ends:
-            b0, b1 = share(B, members, part), share(B, members, part + 1)
-        if begins:
-            _begin_states(plan, like, d, b0, b1)
-        for number in range(first, last):
-            _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form)
-        if ends:
-            _end_states(plan, like, d, b0, b1)
-            if get(plan, p.TRAINING) and get(plan, p.OFFSETS) == 0:
-                _copy_output(plan, like, d, b0, b1)
+    b0, b1 = 0, B
+    if get(plan, p.SPLIT_UNITS) == 0:
+        edges = pointer_at(get(plan, p.EDGES), plan)
+        b0, b1 = get(edges, first_slice), get(edges, last_slice)
+    elif begins or ends:
+        b0, b1 = share(B, members, part), share(B, members, part + 1)
+    copies = get(plan, p.TRAINING) != 0 and get(plan, p.OFFSETS) == 0
+    if begins:
+        _begin_states(plan, like, d, b0, b1)
+    for number in range(first, last):
+        _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form)
+        if copies and kind < 0:  # while they are in the cache
+            t0, t1 = _chunk(plan, d, number)
+            _copy_output(plan, like, d, t0, t1, b0, b1)
+    if ends:
+        _end_states(plan, like, d, b0, b1)
+        if copies and kind >= 0:
+            _copy_output(plan, like, d, 0, get(plan, p.T), b0, b1)
 
 
 def _lstm(plan, like, d, phase, part, member):

@@ -43,7 +43,7 @@ TILES = 64  # TILES + n: address of the tile that is n vectors wide, n = 1 .. 4
 
 # slices of the batch: one per member, or as many as the shape alone says
 SLICES = 69
-Z_ROWS = 70  # (B, 2) row of z of every sequence at step 0, and rows from step to step; 0: z runs through the steps
+BANDS = 70  # (B, 2) of every sequence: first of the band it lies in, and how many lie there; 0: all are one band
 SUMS = 71  # (D, SLICES - 1, SUMS_SIZE) gradients of the weights, summed over each slice but the first; 0: over all
 SUMS_SIZE = 72
 Y = 73  # (T, B, D * P) the caller's copy of the hidden states, in training without lengths

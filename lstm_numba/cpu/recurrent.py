@@ -24,10 +24,11 @@ from lstm_numba.cpu.threads import SERIAL_FLOPS
 from lstm_numba.cpu.workspace import Workspace, aligned
 
 _CHUNK_NUMBERS = 128 * 1024  # of z computed ahead of the scan, per member
+_APART = 4096  # bytes between what two members write all the time: processors fetch ahead, but not into another page
 
 
 # What the backward pass takes over from the plan of the forward pass.
-_KEPT = [p.ROWS, p.Z, p.Z_ROWS, p.CARRY, p.M_SLOTS, p.X, p.H_SLOTS]
+_KEPT = [p.ROWS, p.Z, p.BANDS, p.CARRY, p.M_SLOTS, p.X, p.H_SLOTS]
 
 # Of weights that a slice of the batch may have sums of its own for. With more, a step is so much work that what one
 # core reads of another's does not count, and that more threads than slices would be worth while.
@@ -51,7 +52,7 @@ def choose_slices(T: int, B: int, I: int, H: int, P: int, gates: int) -> int:
     """
     if P != H or gates * H * (I + P) > _MOST_WEIGHTS:
         return 1
-    slices = min(_MOST_SLICES, B // 4 if B >= 8 else B // 2, T * B // _SLICE_ROWS)
+    slices = min(_MOST_SLICES, max(2, B // 16), B // 2, T * B // _SLICE_ROWS)
     return 2 ** (max(1, slices).bit_length() - 1)  # so that 2, 4 and 8 threads get equal shares
 
 
@@ -212,7 +213,7 @@ class Job:
         self._share(plan, work, T, B, sharing)
         rows = self._lengths_into(plan)
         own_blocks = -(-self.blocks // sharing.members) if sharing.by_units else self.blocks
-        own_rows = max(1, B if sharing.by_units else -(-B // max(self.slices, sharing.members)))
+        own_rows = max(1, B if sharing.by_units else -(-B // sharing.members))
         chunk_rows = max(6, min(64 * 1024 // I, _CHUNK_NUMBERS // (own_blocks * self.slots)))
         chunk = max(1, min(T, chunk_rows // own_rows))
         if own_rows < MAX_ROWS:
@@ -222,7 +223,7 @@ class Job:
         whole = training or self.lengths is not None
         plan[p.WHOLE] = whole
         plan[p.ROWS] = rows if whole else chunk * B
-        plan[p.Z_ROWS] = 0 if self.slices == 1 else self._slices_of_z(T, B)
+        plan[p.BANDS] = 0 if self.slices == 1 or sharing.members == 1 else self._bands(B, sharing.members)
         plan[p.Z] = work.address("z", D * self.blocks * int(plan[p.ROWS]) * self.slots)
         if self.cell == "lstm":
             plan[p.CARRY] = work.address("carry", D * self.blocks * (T + 1 if training else 1) * B * U)
@@ -236,18 +237,17 @@ class Job:
             plan[p.M_SLOTS] = work.address("m", D * (T if training else 1) * B * H)
         forward.FORWARD[self.cell].write_tiles(plan, self.dtype.name)
         self.forward_address = forward.FORWARD[self.cell].address(self.dtype.name)
-        plan[p.SCRATCH_SIZE] = MAX_ROWS * forward.BUFFER_VECTORS * U
+        plan[p.SCRATCH_SIZE] = MAX_ROWS * forward.BUFFER_VECTORS * U + _APART // self.dtype.itemsize
         members = sharing.teams * sharing.members
         plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
 
-    def _slices_of_z(self, T: int, B: int) -> int:
-        """Write down where every sequence has its rows of z; returns the address."""
-        address = self.forward_memory.address("z_rows", 2 * B, np.dtype(np.int64))
-        edges = [B * n // self.slices for n in range(self.slices + 1)]
-        rows = self.forward_memory.view("z_rows", (B, 2))
+    def _bands(self, B: int, members: int) -> int:
+        """Write down for every sequence which member of the forward pass has it; returns the address."""
+        address = self.forward_memory.address("bands", 2 * B, np.dtype(np.int64))
+        bands = self.forward_memory.view("bands", (B, 2))
+        edges = [B * (self.slices * member // members) // self.slices for member in range(members + 1)]
         for b0, b1 in pairwise(edges):
-            rows[b0:b1, 0] = T * b0 + np.arange(b1 - b0)
-            rows[b0:b1, 1] = b1 - b0
+            bands[b0:b1] = b0, b1 - b0
         return address
 
     def prepare_backward(self, sharing: Sharing) -> None:
@@ -264,7 +264,7 @@ class Job:
         self._share(plan, work, T, B, sharing)
         rows = self._lengths_into(plan)
         goal = 256 if H >= 128 else 512 if H >= 64 else 1024
-        own_rows = -(-B // self.slices)  # of a step, in a product
+        own_rows = -(-B // min(2, self.slices))  # of a step
         plan[p.CHUNK] = chunk = max(1, goal // max(1, own_rows))
         apart = self.slices > 1
         plan[p.PHASES] = backward.count_phases(T, chunk, sharing.by_units, apart)
@@ -284,7 +284,7 @@ class Job:
         plan[p.DH_START] = work.address("dh_start", D * B * padded[2])
         backward.BACKWARD[self.cell].write_tiles(plan, self.dtype.name)
         self.backward_address = backward.BACKWARD[self.cell].address(self.dtype.name)
-        plan[p.SCRATCH_SIZE] = backward.scratch_vectors(min(T, chunk) * own_rows) * U
+        plan[p.SCRATCH_SIZE] = backward.scratch_vectors(min(T, chunk) * own_rows) * U + _APART // self.dtype.itemsize
         members = sharing.teams * sharing.members
         plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
 
