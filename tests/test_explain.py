@@ -85,9 +85,9 @@ def test_the_sharing_is_the_one_that_happens(kind, shape, bidirectional, monkeyp
 
     layer = LAYERS[kind](bidirectional=bidirectional).eval()
     wanted = []
-    for module in (recurrent, gru_reset_before):
-        reserve = module.reserve_threads
-        monkeypatch.setattr(module, "reserve_threads", lambda n, reserve=reserve: wanted.append(n) or reserve(n))
+    for module, name in ((recurrent, "take_threads"), (gru_reset_before, "reserve_threads")):
+        reserve = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda n, reserve=reserve: wanted.append(n) or reserve(n))
     plan = ln.explain(layer, shape).layers[0]
     layer(np.zeros(shape, np.float32))
     assert (wanted or [1]) == [plan.threads]  # nothing is reserved for work that is too small to share

@@ -509,40 +509,45 @@ def _input_gradient(plan, like, d, z_0, x_0, z_far, x_far, count, runs, z_next, 
 
 
 @njit(**_UNIT)
-def _products(plan, like, d, t0, t1, part, scratch, form):
-    """One member's share of the matrix products of a chunk."""
+def _products(plan, like, d, t0, t1, part, first_slice, last_slice, scratch, form):
+    """The matrix products of a chunk: those of slices of one band that have sums of their own, or a share of all."""
     members, B, blocks = get(plan, p.MEMBERS), get(plan, p.B), get(plan, p.BLOCKS)
-    u0, u1 = share(blocks * form.gates, members, part), share(blocks * form.gates, members, part + 1)
-    row_0, rows = first_row(plan, t0), first_row(plan, t1) - first_row(plan, t0)
-    _weight_gradients(plan, like, d, t0, t1, 0, 0, B, u0, u1, scratch, form)
-    u0, u1 = share(blocks, members, part), share(blocks, members, part + 1)
-    _bias_gradients(plan, like, d, 0, row_0, rows, 1, 0, u0, u1, scratch, form)
+    units, apart = blocks * form.gates, get(plan, p.SUMS) != 0
+    edges = pointer_at(get(plan, p.EDGES), plan)
+    all_rows = first_row(plan, t1) - first_row(plan, t0)
+    in_band = band_of(plan, get(edges, first_slice))[1]
+    for n in range(first_slice, last_slice):
+        if apart:
+            b0, b1, u0, u1, block_0, block_1 = get(edges, n), get(edges, n + 1), 0, units, 0, blocks
+            rows, runs = b1 - b0, t1 - t0
+            if rows == in_band:
+                rows, runs = rows * runs, 1
+        else:
+            b0, b1, rows, runs = 0, B, all_rows, 1
+            u0, u1 = share(units, members, part), share(units, members, part + 1)
+            block_0, block_1 = share(blocks, members, part), share(blocks, members, part + 1)
+        n_sums = n if apart else 0
+        _weight_gradients(plan, like, d, t0, t1, n_sums, b0, b1, u0, u1, scratch, form)
+        _bias_gradients(
+            plan, like, d, n_sums, z_row(plan, t0, b0), rows, runs, in_band, block_0, block_1, scratch, form
+        )
     if get(plan, p.W_HR + d) != 0:
         P = get(plan, p.P)
         _projection_gradient(plan, like, d, t0, t1, share(P, members, part), share(P, members, part + 1), scratch)
-    first, last = share(rows, members, part), share(rows, members, part + 1)
-    _input_gradient(plan, like, d, row_0 + first, row_0 + first, 1, 1, last - first, 1, 0, 0, scratch, form)
-
-
-@njit(**_UNIT)
-def _products_of_slices(plan, like, d, t0, t1, first_slice, last_slice, scratch, form):
-    """The matrix products of a chunk for slices that have sums of their own and lie in one band."""
-    B, blocks = get(plan, p.B), get(plan, p.BLOCKS)
-    edges = pointer_at(get(plan, p.EDGES), plan)
-    in_band = band_of(plan, get(edges, first_slice))[1]
-    for n in range(first_slice, last_slice):
-        b0, b1 = get(edges, n), get(edges, n + 1)
-        rows, runs = b1 - b0, t1 - t0
-        if rows == in_band:
-            rows, runs = rows * runs, 1
-        _weight_gradients(plan, like, d, t0, t1, n, b0, b1, 0, blocks * form.gates, scratch, form)
-        _bias_gradients(plan, like, d, n, z_row(plan, t0, b0), rows, runs, in_band, 0, blocks, scratch, form)
-    b0, b1 = get(edges, first_slice), get(edges, last_slice)
-    z_0, x_0 = z_row(plan, t0, b0), t0 * B + b0
-    if b1 - b0 >= MAX_ROWS or t1 - t0 < b1 - b0:  # runs of sequences at one step
-        _input_gradient(plan, like, d, z_0, x_0, 1, 1, b1 - b0, t1 - t0, in_band, B, scratch, form)
-    else:  # few sequences: runs of steps of one sequence
-        _input_gradient(plan, like, d, z_0, x_0, in_band, B, t1 - t0, b1 - b0, 1, 1, scratch, form)
+    if apart:
+        b0, b1 = get(edges, first_slice), get(edges, last_slice)
+        z_0, x_0 = z_row(plan, t0, b0), t0 * B + b0
+        if b1 - b0 >= MAX_ROWS or t1 - t0 < b1 - b0:  # runs of sequences at one step
+            count, z_far, x_far = b1 - b0, 1, 1
+            runs, z_next, x_next = t1 - t0, in_band, B
+        else:  # few sequences: runs of steps of one sequence
+            count, z_far, x_far = t1 - t0, in_band, B
+            runs, z_next, x_next = b1 - b0, 1, 1
+    else:
+        z_0 = x_0 = first_row(plan, t0) + share(all_rows, members, part)
+        count, z_far, x_far = share(all_rows, members, part + 1) - share(all_rows, members, part), 1, 1
+        runs, z_next, x_next = 1, 0, 0
+    _input_gradient(plan, like, d, z_0, x_0, z_far, x_far, count, runs, z_next, x_next, scratch, form)
 
 
 @njit(**_UNIT)
@@ -596,60 +601,54 @@ def _run_phase(plan, like, d, phase, part, member, form):
         clear_vector(step(constants, v * lanes_of(like)))
     put(constants, 4 * lanes_of(like), 1)
     by_units, apart = get(plan, p.SPLIT_UNITS) != 0, get(plan, p.SUMS) != 0
+    first_slice, last_slice = part, part + 1
     if apart:
         slices = get(plan, p.SLICES)
         first_slice, last_slice = share(slices, members, part), share(slices, members, part + 1)
-        if phase == 0:
-            _begin(plan, like, d, part, form)
-            _clear_sums(plan, like, d, first_slice, last_slice)
-        elif phase == 1:
-            _run_slices(plan, like, d, first_slice, last_slice, scratch, form)
-        else:
-            _add_all_sums(plan, like, d, part, form)
-        return
     if phase == 0:
         _begin(plan, like, d, part, form)
+        if apart:
+            _clear_sums(plan, like, d, first_slice, last_slice)
         return
-    per_chunk = chunk + 1 if by_units else 2
-    first, inside = (phase - 1) // per_chunk * chunk, (phase - 1) % per_chunk
-    last = min(T, first + chunk)
-    finishes = phase == get(plan, p.PHASES) - 1
-    multiplies = inside == (last - first if by_units else 1) and not finishes
-    if finishes:
-        t = T - 1 if d else 0
-        b0, b1 = share(B, members, part), share(B, members, part + 1)
-        _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), 0, panels, scratch, form)
-    elif multiplies:
-        t0, t1 = (first, last) if d else (T - last, T - first)
-        _products(plan, like, d, t0, t1, part, scratch, form)
-    elif by_units:
-        n0, n1 = share(panels, members, part), share(panels, members, part + 1)
-        _retreat(plan, like, d, first + inside, 0, B, n0, n1, scratch, form)
+    if apart:
+        if phase == 2:
+            _add_all_sums(plan, like, d, part, form)
+            return
+        first_chunk, last_chunk, inside = 0, (T + chunk - 1) // chunk, 0
+        scans = multiplies = finishes = True
     else:
-        edges = pointer_at(get(plan, p.EDGES), plan)
-        for number in range(first, last):
-            _retreat(plan, like, d, number, get(edges, part), get(edges, part + 1), 0, panels, scratch, form)
-
-
-@njit(**_UNIT)
-def _run_slices(plan, like, d, first_slice, last_slice, scratch, form):
-    """The whole backward pass of some slices of the batch, band by band."""
-    T, chunk, panels = get(plan, p.T), get(plan, p.CHUNK), panel_count(get(plan, p.P), lanes_of(like))
+        per_chunk = chunk + 1 if by_units else 2
+        first_chunk, inside = (phase - 1) // per_chunk, (phase - 1) % per_chunk
+        last_chunk = first_chunk + 1
+        finishes = phase == get(plan, p.PHASES) - 1
+        multiplies = inside == (min(chunk, T - first_chunk * chunk) if by_units else 1) and not finishes
+        scans = not multiplies and not finishes
+    n0, n1 = 0, panels
+    if by_units:
+        n0, n1 = share(panels, members, part), share(panels, members, part + 1)
     edges = pointer_at(get(plan, p.EDGES), plan)
     n = first_slice
     while n < last_slice:
         first_of_band, in_band = band_of(plan, get(edges, n))
-        end = n + 1
+        end = n + 1  # the slices of a band are scanned together
         while end < last_slice and get(edges, end) < first_of_band + in_band:
             end += 1
-        b0, b1 = get(edges, n), get(edges, end)
-        for first in range(0, T, chunk):
+        b0, b1 = (0, B) if by_units else (get(edges, n), get(edges, end))
+        for number_of_chunk in range(first_chunk, last_chunk):
+            first = number_of_chunk * chunk
             last = min(T, first + chunk)
-            for number in range(first, last):
-                _retreat(plan, like, d, number, b0, b1, 0, panels, scratch, form)
-            t0, t1 = (first, last) if d else (T - last, T - first)
-            _products_of_slices(plan, like, d, t0, t1, n, end, scratch, form)
-        _finish(plan, like, d, T - 1 if d else 0, b0, b1, 0, panels, scratch, form)
+            if scans:
+                begin, behind = (first + inside, first + inside + 1) if by_units else (first, last)
+                for number in range(begin, behind):
+                    _retreat(plan, like, d, number, b0, b1, n0, n1, scratch, form)
+            if multiplies:
+                t0, t1 = (first, last) if d else (T - last, T - first)
+                _products(plan, like, d, t0, t1, part, n, end, scratch, form)
+        if finishes:
+            if not apart:
+                b0, b1 = share(B, members, part), share(B, members, part + 1)
+            t = T - 1 if d else 0
+            _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), 0, panels, scratch, form)
         n = end
 
 

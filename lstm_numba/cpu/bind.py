@@ -13,6 +13,15 @@ _WORDS = VECTOR_UNIT.bytes // 4  # 32-bit words per vector register
 _STREAMS = 4  # vectors in flight, to hide the latency of the multiplication
 
 
+CACHE_LINES = 128  # bytes: two lines, which processors fetch together
+
+
+@kernel()
+def to_next_line(array):
+    """Bytes from the start of an array to the next start of a cache line."""
+    return -address_of(pointer(array)) % 128
+
+
 @njit(error_model="numpy")
 def _where(array):
     return address_of(pointer(array))

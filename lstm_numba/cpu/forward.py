@@ -270,74 +270,85 @@ def _multiply_input(plan, like, d, t0, t1, b0, b1, first_block, last_block, form
 
 
 @njit(**_UNIT)
-def _advance(plan, like, d, t, t0, b0, b1, first_block, last_block, buffer, form):
-    """One time step of some sequences and blocks."""
+def _advance(plan, like, d, t0, t1, first, last, b0, b1, first_block, last_block, buffer, form):
+    """Steps number ``first`` to ``last - 1`` of the chunk ``t0:t1`` for some sequences and blocks."""
     U = lanes_of(like)
     H, P, D, blocks = get(plan, p.H), get(plan, p.P), get(plan, p.D), get(plan, p.BLOCKS)
     width = form.vectors * U
     slots, packed = form.slots * width, form.gates * width
-    row_0 = _first_z_row(plan, t, t0, b0, b1) - b0
-    b1 = min(b1, active_rows(plan, t))
-    keep = get(plan, p.TRAINING)
-    before, after = (t + 2, t + 1) if d else (t, t + 1)
-    carry_before, carry_after = (t + 1, t) if d else (t, t + 1)
+    keep, varying = get(plan, p.TRAINING), get(plan, p.OFFSETS) != 0
     projected = get(plan, p.W_HR + d) != 0
-    out_row = H if projected else D * P
-    z = pointer_at(get(plan, p.Z), like)
+    # Where everything of the first sequence lies in the first block at step 0, and how far it is to the next of them.
+    # A step of a small layer takes as long as working this out.
+    in_band = band_of(plan, b0)[1]
+    h_0, h_row, h_step = h_of(plan, like, d, 0, b0), D * P, in_band * D * P
+    carry_0, carry_block = carry_of(plan, like, d, 0, 0, b0), _carry_block(plan, like)
+    carry_step = in_band * U if keep else 0
+    z_0, z_block = step(pointer_at(get(plan, p.Z), like), _z_row(plan, d, 0, 0, slots)), _z_row(plan, 0, 1, 0, slots)
+    z_first = _first_z_row(plan, t0, t0, b0, b1)
+    z_step = in_band if get(plan, p.WHOLE) else b1 - b0
     W_0 = step(pointer_at(get(plan, p.PACKED_HH), like), d * blocks * P * packed)
     # The gates of few sequences are a short chain of operations that wait for each other. So several blocks are
     # multiplied first, and the processor works on the gates of one while those of another wait.
     together = max(1, MAX_ROWS // max(1, b1 - b0))
     rest = step(buffer, 4 * MAX_ROWS * U)
-    # Every other step takes the blocks in the opposite order: the weights used last are still in the cache.
-    turn = 1 if t & 1 == 0 else -1
-    for n in range(first_block, last_block, together):
-        some = min(together, last_block - n)
-        block_0 = n if turn == 1 else first_block + last_block - 1 - n
-        b = b0
-        groups = groups_of(b1 - b0)
-        while groups > 0:
-            rows = (b1 - b + groups - 1) // groups
-            h_prev = h_of(plan, like, d, before, b)
-            h = m_of(plan, like, d, t, b) if projected else h_of(plan, like, d, after, b)
-            for q in range(some):
-                block = block_0 + turn * q
-                W = step(W_0, block * P * packed)
-                z_block = step(z, _z_row(plan, d, block, row_0 + b, slots))
-                product = step(buffer, q * rows * packed)
-                cell_product(form, plan, rows, W, P, z_block, slots, h_prev, D * P, product)
-            if rows == 1:  # the blocks take the place of the sequences: their gates are one loop
-                count, of_each = 1, some
-                z_far = turn * _z_row(plan, 0, 1, 0, slots)
-                carry_far = turn * _carry_block(plan, like)
-                h_far, out_far, fewer = turn * width, turn * width, turn * width
-            else:
-                count, of_each = some, rows
-                z_far, carry_far, h_far, out_far, fewer = slots, U, D * P, out_row, 0
-            for q in range(count):
-                block = block_0 + turn * q
-                cell_gates(
-                    form,
-                    of_each,
-                    step(z, _z_row(plan, d, block, row_0 + b, slots)),
-                    z_far,
-                    step(h_prev, block * width),
-                    h_far,
-                    carry_of(plan, like, d, block, carry_before, b),
-                    carry_of(plan, like, d, block, carry_after, b),
-                    carry_far,
-                    step(h, block * width),
-                    out_far,
-                    H - block * width,
-                    fewer,
-                    keep,
-                    step(buffer, q * rows * packed),
-                    rest,
-                )
-            b += rows
-            groups -= 1
-    if projected:
-        _project(plan, like, d, t, b0, b1, buffer)
+    for number in range(first, last):
+        t = t1 - 1 - number if d else t0 + number
+        here, z_row_here = b1 - b0, z_first + (t - t0) * z_step
+        if varying:
+            here, z_row_here = min(b1, active_rows(plan, t)) - b0, first_row(plan, t) + b0
+        # Every other step takes the blocks in the opposite order: the weights used last are still in the cache.
+        turn = 1 if t & 1 == 0 else -1
+        for n in range(first_block, last_block, together):
+            some = min(together, last_block - n)
+            block_0 = n if turn == 1 else first_block + last_block - 1 - n
+            b = 0
+            groups = groups_of(here)
+            while groups > 0:
+                rows = here - b if groups == 1 else (here - b + groups - 1) // groups
+                h_prev = step(h_0, (t + 2 if d else t) * h_step + b * h_row)
+                h, out_row = step(h_0, (t + 1) * h_step + b * h_row), h_row
+                if projected:
+                    h, out_row = m_of(plan, like, d, t, b0 + b), H
+                z = step(z_0, (z_row_here + b) * slots)
+                for q in range(some):
+                    block = block_0 + turn * q
+                    W = step(W_0, block * P * packed)
+                    product = step(buffer, q * rows * packed)
+                    cell_product(form, plan, rows, W, P, step(z, block * z_block), slots, h_prev, h_row, product)
+                if rows == 1:  # the blocks take the place of the sequences: their gates are one loop
+                    count, of_each = 1, some
+                    z_far, carry_far, h_far = turn * z_block, turn * carry_block, turn * width
+                    out_far = fewer = h_far
+                else:
+                    count, of_each = some, rows
+                    z_far, carry_far, h_far, out_far, fewer = slots, U, h_row, out_row, 0
+                carry = step(carry_0, b * U)
+                for q in range(count):
+                    block = block_0 + turn * q
+                    own_carry = step(carry, block * carry_block)
+                    cell_gates(
+                        form,
+                        of_each,
+                        step(z, block * z_block),
+                        z_far,
+                        step(h_prev, block * width),
+                        h_far,
+                        step(own_carry, (t + 1 if d else t) * carry_step),
+                        step(own_carry, (t if d else t + 1) * carry_step),
+                        carry_far,
+                        step(h, block * width),
+                        out_far,
+                        H - block * width,
+                        fewer,
+                        keep,
+                        step(buffer, q * rows * packed),
+                        rest,
+                    )
+                b += rows
+                groups -= 1
+        if projected:
+            _project(plan, like, d, t, b0, b0 + here, buffer)
 
 
 @njit(**_UNIT)
@@ -396,10 +407,9 @@ def _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form):
     t0, t1 = _chunk(plan, d, number)
     if kind <= 0:
         _multiply_input(plan, like, d, t0, t1, b0, b1, u0, u1, form)
-    first, last = (0, t1 - t0) if kind < 0 else (kind - 1, kind)
-    for n in range(max(0, first), last):
-        t = t1 - 1 - n if d else t0 + n
-        _advance(plan, like, d, t, t0, b0, b1, u0, u1, buffer, form)
+    first, last = (0, t1 - t0) if kind < 0 else (max(0, kind - 1), kind)
+    if first < last:
+        _advance(plan, like, d, t0, t1, first, last, b0, b1, u0, u1, buffer, form)
 
 
 @njit(**_UNIT)
@@ -439,18 +449,19 @@ def _run_phase(plan, like, d, phase, part, member, form):
         b0, b1 = get(edges, first_slice), get(edges, last_slice)
     elif begins or ends:
         b0, b1 = share(B, members, part), share(B, members, part + 1)
-    copies = get(plan, p.TRAINING) != 0 and get(plan, p.OFFSETS) == 0
     if begins:
         _begin_states(plan, like, d, b0, b1)
-    for number in range(first, last):
-        _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form)
-        if copies and kind < 0:  # while they are in the cache
+    by_units = kind >= 0
+    copies = get(plan, p.TRAINING) != 0 and get(plan, p.OFFSETS) == 0
+    for number in range(first, last + 1 if by_units and ends else last):
+        t0, t1 = 0, get(plan, p.T)
+        if number < last:
+            _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form)
             t0, t1 = _chunk(plan, d, number)
+        if copies and (ends or not by_units):  # while they are in the cache, if nobody else has a part of them
             _copy_output(plan, like, d, t0, t1, b0, b1)
     if ends:
         _end_states(plan, like, d, b0, b1)
-        if copies and kind >= 0:
-            _copy_output(plan, like, d, 0, get(plan, p.T), b0, b1)
 
 
 def _lstm(plan, like, d, phase, part, member):

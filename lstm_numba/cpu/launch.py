@@ -5,11 +5,9 @@ compiled once for serial and parallel use.
 """
 
 import os
-import sys
 import threading
 from collections.abc import Callable
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
@@ -20,6 +18,7 @@ from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.denormals import flush_denormals, restore_denormals
 from lstm_numba.cpu.simd import get, pointer, pointer_at, step, tile_1, tile_2, tile_3, tile_4
 from lstm_numba.cpu.teams import SYNC_STRIDE, first_part, next_part
+from lstm_numba.cpu.threads import get_num_threads
 from lstm_numba.jit import kernel, stamped_cache
 
 _OPTIONS = {"nopython": True, "error_model": "numpy", "fastmath": {"contract"}}
@@ -161,7 +160,6 @@ def _run_parallel(address, plan, members):
 # Only one parallel region runs at a time: a second Python thread that comes meanwhile computes alone instead of
 # fighting for the same cores (and Numba's simplest threading layer would abort the process).
 _region = threading.Lock()
-_pool_has_started = False
 _is_forked_child = False
 
 
@@ -178,15 +176,17 @@ if hasattr(os, "register_at_fork"):
 
 def available_threads() -> int:
     """How many threads a launch may use."""
-    return 1 if _is_forked_child else numba.get_num_threads()
+    return 1 if _is_forked_child else get_num_threads()
 
 
 def reserve_threads(wanted: int) -> int:
     """Reserve up to ``wanted`` threads for one launch; :func:`release_threads` must follow."""
-    if wanted == 1 or _is_forked_child:
-        return 1
-    threads = min(wanted, numba.get_num_threads())
-    return threads if threads > 1 and _region.acquire(blocking=False) else 1
+    return 1 if wanted == 1 else take_threads(min(wanted, available_threads()))
+
+
+def take_threads(wanted: int) -> int:
+    """Reserve that many of the available threads, or the calling one alone if another launch has them."""
+    return wanted if wanted > 1 and _region.acquire(blocking=False) else 1
 
 
 def release_threads(threads: int) -> None:
@@ -199,18 +199,5 @@ def launch(address: int, plan: np.ndarray, threads: int) -> None:
     """Run the kernel at an address in that many threads, which must have been reserved."""
     if threads == 1:
         _run_serial(address, plan)
-    elif _pool_has_started:
-        _run_parallel(address, plan, threads)
     else:
-        _start_pool(address, plan, threads)
-
-
-def _start_pool(address: int, plan: np.ndarray, threads: int) -> None:
-    # Numba's first parallel region sets the number of OpenMP threads of the process, which PyTorch reads too.
-    global _pool_has_started
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch is not None else None
-    _run_parallel(address, plan, threads)
-    if torch is not None and torch.get_num_threads() != before:
-        torch.set_num_threads(before)
-    _pool_has_started = True
+        _run_parallel(address, plan, threads)

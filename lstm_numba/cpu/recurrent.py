@@ -15,13 +15,13 @@ import numpy as np
 from lstm_numba.contract import LayerWeights
 from lstm_numba.cpu import backward, forward
 from lstm_numba.cpu import plan as p
-from lstm_numba.cpu.bind import bind, fingerprint
+from lstm_numba.cpu.bind import CACHE_LINES, bind, fingerprint, to_next_line
 from lstm_numba.cpu.cell_blocks import FORMS
-from lstm_numba.cpu.launch import available_threads, launch, release_threads, reserve_threads
+from lstm_numba.cpu.launch import available_threads, launch, release_threads, take_threads
 from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, lanes
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
-from lstm_numba.cpu.workspace import Workspace, aligned
+from lstm_numba.cpu.workspace import Workspace
 
 _CHUNK_NUMBERS = 128 * 1024  # of z computed ahead of the scan, per member
 _APART = 4096  # bytes between what two members write all the time: processors fetch ahead, but not into another page
@@ -126,6 +126,7 @@ class Job:
         self.forward_memory, self.backward_memory = Workspace(dtype), Workspace(dtype)
         self.forward_plan = np.zeros(p.LENGTH, np.int64)
         self.backward_plan = np.zeros(p.LENGTH, np.int64)
+        self._sharing, self._sharing_key = ALONE, (0, 0, 0, 0)
         self._forward_key: tuple | None = None
         self._backward_key: tuple | None = None
         self.packed: int | None = None  # the state of the weights that are packed
@@ -160,6 +161,16 @@ class Job:
             self.forward_memory.address("h", math.prod(shape))
             self._h = self.forward_memory.view("h", shape)
         return self._h
+
+    def sharing(self, T: int, B: int, threads: int) -> Sharing:
+        """How that many threads share a call; the last answer is kept."""
+        key = (T, B, threads, self.slices)
+        if key != self._sharing_key:
+            self._sharing = choose_sharing(
+                T, B, self.I, self.H, self.P, self.D, self.form.gates, self.blocks, threads, self.slices
+            )
+            self._sharing_key = key
+        return self._sharing
 
     # -- plans ---------------------------------------------------------------------------------------------
 
@@ -329,16 +340,12 @@ def put_job_back(job: Job) -> None:
     pool.append(job)
 
 
-def _sharing(job: Job, T: int, B: int, threads: int) -> Sharing:
-    return choose_sharing(T, B, job.I, job.H, job.P, job.D, job.form.gates, job.blocks, threads, job.slices)
-
-
 def _reserve(job: Job, T: int, B: int) -> tuple[int, Sharing]:
     """Threads for a call, to be released after it, and how they share the work."""
     if T * B * job.flops_per_row < SERIAL_FLOPS:
         return 1, ALONE
-    wanted = _sharing(job, T, B, available_threads())
-    threads = reserve_threads(wanted.teams * wanted.members)
+    wanted = job.sharing(T, B, available_threads())
+    threads = take_threads(wanted.teams * wanted.members)
     return threads, wanted if threads == wanted.teams * wanted.members else ALONE
 
 
@@ -347,7 +354,10 @@ def _room_for_h(shape: tuple[int, int, int], dtype: np.dtype, threads: int) -> n
     if threads == 1:
         return np.empty(shape, dtype)
     # Two threads that write into one cache line, each its own part of it, take it from each other at every step.
-    return aligned(math.prod(shape), dtype).reshape(shape)
+    numbers = math.prod(shape)
+    room = np.empty(numbers + CACHE_LINES // dtype.itemsize, dtype)
+    first = to_next_line(room) // dtype.itemsize
+    return room[first : first + numbers].reshape(shape)
 
 
 def layer_forward(cell, x, state, weights, lengths, training):

@@ -519,7 +519,8 @@ class RecurrentStack(Layer, Generic[State]):
                 axis = "proj_size" if width != self.hidden_size else "H"
                 axes = {"num_layers*directions": L} | ({"B": B} if batched else {}) | {axis: width}
                 check_shape(label, array, axes)
-            array = array.copy()  # for the same reason as the input's
+            if self.training or not array.flags.c_contiguous:
+                array = array.copy()  # in training for the same reason as the input's
             parts.append(array if batched else array[:, None])
         return tuple(parts)
 
