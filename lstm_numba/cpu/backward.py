@@ -142,7 +142,8 @@ def _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, start,
     dz = step(_z(plan, like, d, 0, row, slots), form.first_hh * width)
     step_of_block = get(plan, p.ROWS) * slots
     columns = vectors * lanes_of(like)
-    _product(plan, vectors, rows, target, columns, start, start_row, dz, slots, 1, W, K, segments, step_of_block)
+    tile = get(plan, p.SPLIT_TILES + vectors)
+    call_tile(tile, rows, target, columns, start, start_row, dz, slots, 1, W, K, segments, step_of_block)
 
 
 @njit(**_UNIT)
@@ -678,8 +679,8 @@ def _rnn_relu(plan, like, d, phase, part, member):
 
 _TILES = {1, 2, 4}
 BACKWARD = {
-    "lstm": Kernel(_lstm, _TILES),
-    "gru": Kernel(_gru, _TILES),
-    "rnn_tanh": Kernel(_rnn_tanh, _TILES),
-    "rnn_relu": Kernel(_rnn_relu, _TILES),
+    "lstm": Kernel(_lstm, _TILES, _TILES),
+    "gru": Kernel(_gru, _TILES, _TILES),
+    "rnn_tanh": Kernel(_rnn_tanh, _TILES, _TILES),
+    "rnn_relu": Kernel(_rnn_relu, _TILES, _TILES),
 }

@@ -6,7 +6,7 @@ compiled once for serial and parallel use.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from llvmlite import ir
@@ -16,7 +16,18 @@ from numba.extending import intrinsic
 
 from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.denormals import flush_denormals, restore_denormals
-from lstm_numba.cpu.simd import get, pointer, pointer_at, step, tile_1, tile_2, tile_3, tile_4
+from lstm_numba.cpu.simd import (
+    get,
+    pointer,
+    pointer_at,
+    split_tile_1,
+    split_tile_2,
+    step,
+    tile_1,
+    tile_2,
+    tile_3,
+    tile_4,
+)
 from lstm_numba.cpu.teams import SYNC_STRIDE, first_part, next_part
 from lstm_numba.cpu.threads import get_num_threads
 from lstm_numba.jit import kernel, stamped_cache
@@ -89,24 +100,27 @@ class Tile(CompiledFunction):
 
 
 TILES = {n: Tile(tile, _tile_arguments) for n, tile in enumerate((tile_1, tile_2, tile_3, tile_4), 1)}
+SPLIT_TILES = {1: Tile(split_tile_1, _tile_arguments), 2: Tile(split_tile_2, _tile_arguments), 4: TILES[4]}
 
 
 class Kernel(CompiledFunction):
     """A function ``(plan, like, d, phase, part, member)`` that does one part of a phase for direction ``d``.
 
     ``plan`` points to the integers that :mod:`lstm_numba.cpu.plan` names, ``like`` is a null pointer that carries
-    the dtype, ``member`` says whose scratch memory may be used. ``tiles`` are the widths of tiles it calls; their
-    addresses go into the plan.
+    the dtype, ``member`` says whose scratch memory may be used. ``tiles`` and ``split_tiles`` are the widths of tiles
+    it calls; their addresses go into the plan.
     """
 
-    def __init__(self, function: Callable, tiles: set[int]) -> None:
+    def __init__(self, function: Callable, tiles: set[int], split_tiles: Iterable[int] = ()) -> None:
         super().__init__(function, _kernel_arguments)
-        self.tiles = tiles
+        self.tiles, self.split_tiles = tiles, split_tiles
 
     def write_tiles(self, plan: np.ndarray, dtype: str) -> None:
         """Write the addresses of the tiles into a plan."""
         for width in self.tiles:
             plan[p.TILES + width] = TILES[width].address(dtype)
+        for width in self.split_tiles:
+            plan[p.SPLIT_TILES + width] = SPLIT_TILES[width].address(dtype)
 
 
 @intrinsic

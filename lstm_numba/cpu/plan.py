@@ -47,4 +47,5 @@ BANDS = 70  # (B, 2) of every sequence: first of the band it lies in, and how ma
 SUMS = 71  # (D, SLICES - 1, SUMS_SIZE) gradients of the weights, summed over each slice but the first; 0: over all
 SUMS_SIZE = 72
 Y = 73  # (T, B, D * P) the caller's copy of the hidden states, in training without lengths
-LENGTH = 74
+SPLIT_TILES = 73  # SPLIT_TILES + n: a split tile; for n = 4, where the sums fill the registers, the plain one
+LENGTH = 78

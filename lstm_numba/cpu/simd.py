@@ -456,7 +456,7 @@ def transpose(typing_context, target, target_row, source, source_row):
 # -- the tile ----------------------------------------------------------------------------------------------------
 
 
-def _emit_tile(v, rows, vectors, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step):
+def _emit_tile(v, rows, vectors, parts, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step):
     """Code for one height of the tile; see :func:`_make_tile`."""
     builder = v.builder
     fmuladd = v.function(f"llvm.fmuladd.{v.name}", v.type, [v.type] * 3)
@@ -466,6 +466,7 @@ def _emit_tile(v, rows, vectors, C, c_row, S, s_row, A, a_row, a_step, B, K, seg
         return builder.gep(base, [builder.mul(stride, _INDEX(r))]) if r else base
 
     start = [v.load(row(S, s_row, r), column) for r in range(rows) for column in columns]
+    start += [ir.Constant(v.type, [0.0] * v.count)] * (len(start) * (parts - 1))
 
     def loop(name, count, values, body):
         """``for n in range(count): values = body(n, values)`` with the values in registers."""
@@ -499,27 +500,43 @@ def _emit_tile(v, rows, vectors, C, c_row, S, s_row, A, a_row, a_step, B, K, seg
         b_start = builder.gep(B, [builder.mul(builder.mul(number, K), _INDEX(vectors * v.count))])
         a_rows = [row(a_start, a_row, r) for r in range(rows)]
 
-        def multiply(k, sums):
-            b_row = builder.gep(b_start, [builder.mul(k, _INDEX(vectors * v.count))])
-            b_vectors = [v.load(b_row, column) for column in columns]
-            a_at = builder.mul(k, a_step)
+        def multiply(round_, sums):
             new = []
-            for r in range(rows):
-                number = v.broadcast(builder.load(builder.gep(a_rows[r], [a_at])))
-                # fmuladd is a fused multiply-add where the processor has one, and never a library call.
-                new += [builder.call(fmuladd, [number, b_vectors[n], sums[r * vectors + n]]) for n in range(vectors)]
+            for part in range(parts):
+                k = builder.add(builder.mul(round_, _INDEX(parts)), _INDEX(part)) if parts > 1 else round_
+                b_row = builder.gep(b_start, [builder.mul(k, _INDEX(vectors * v.count))])
+                b_vectors = [v.load(b_row, column) for column in columns]
+                a_at = builder.mul(k, a_step)
+                for r in range(rows):
+                    number = v.broadcast(builder.load(builder.gep(a_rows[r], [a_at])))
+                    before = sums[(part * rows + r) * vectors :]
+                    # fmuladd is a fused multiply-add where the processor has one, and never a library call.
+                    new += [builder.call(fmuladd, [number, b_vectors[n], before[n]]) for n in range(vectors)]
             return new
 
-        return loop("k", K, values, multiply)
+        return loop("k", builder.udiv(K, _INDEX(parts)) if parts > 1 else K, values, multiply)
 
     sums = loop("segment", segments, start, segment)
+    while parts > 1:
+        parts //= 2
+        half = rows * vectors * parts
+        sums = [builder.fadd(one, two) for one, two in zip(sums[:half], sums[half:], strict=True)]
     for r in range(rows):
         for n in range(vectors):
             v.store(sums[r * vectors + n], row(C, c_row, r), columns[n])
 
 
-def _make_tile(vectors: int):
-    """Return the intrinsic ``C = S + A @ B`` for a block of 1 .. MAX_ROWS rows and a fixed number of vectors."""
+def parts_of(vectors: int, lanes: int) -> int:
+    """Sums that a split tile keeps for each result: as many as the registers hold, and K is a multiple of."""
+    return min(VECTORS // vectors, 4 if lanes >= 4 else 2)
+
+
+def _make_tile(vectors: int, split: bool = False):
+    """Return the intrinsic ``C = S + A @ B`` for a block of 1 .. MAX_ROWS rows and a fixed number of vectors.
+
+    One vector of one row is a chain of additions in which each waits for the one before. A ``split`` tile keeps
+    several sums for each result, of every second or fourth k, and adds them up at the end.
+    """
 
     @intrinsic
     def tile(typing_context, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step):
@@ -535,7 +552,7 @@ def _make_tile(vectors: int):
                 switch.add_case(_INDEX(rows), block)
             for rows, block in enumerate(heights, 1):
                 builder.position_at_end(block)
-                _emit_tile(v, rows, vectors, *arguments[1:])
+                _emit_tile(v, rows, vectors, parts_of(vectors, v.count) if split else 1, *arguments[1:])
                 builder.branch(end)
             builder.position_at_end(end)
             return context.get_dummy_value()
@@ -546,6 +563,7 @@ def _make_tile(vectors: int):
 
 
 _emit_tile_1, _emit_tile_2, _emit_tile_3, _emit_tile_4 = (_make_tile(vectors) for vectors in (1, 2, 3, 4))
+_emit_split_tile_1, _emit_split_tile_2 = (_make_tile(vectors, split=True) for vectors in (1, 2))
 
 
 # The arguments of the four tiles:
@@ -556,8 +574,8 @@ _emit_tile_1, _emit_tile_2, _emit_tile_3, _emit_tile_4 = (_make_tile(vectors) fo
 #   B                    packed panel: B[k, n] is at B + k * vectors * lanes + n
 #   K                    length of the sum ...
 #   segments, seg_step   ... in each of several segments; A moves on by seg_step from one to the next, B just goes on
-# Every element is summed over k in order, whatever the number of rows: how a matrix is cut into tiles does not
-# change a bit of the result.
+# Every element is summed over k in an order that does not depend on the number of rows: how many rows a tile gets
+# does not change a bit of the result. For a split tile, K must be a multiple of 4.
 
 
 def tile_1(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
@@ -578,6 +596,16 @@ def tile_3(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
 def tile_4(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
     """C = S + A @ B, four vectors wide."""
     _emit_tile_4(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+
+
+def split_tile_1(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
+    """C = S + A @ B, one vector wide, split."""
+    _emit_split_tile_1(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
+
+
+def split_tile_2(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step):
+    """C = S + A @ B, two vectors wide, split."""
+    _emit_split_tile_2(rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, seg_step)
 
 
 @intrinsic

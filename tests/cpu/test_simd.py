@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_numba.cpu import simd
-from lstm_numba.cpu.launch import TILES
+from lstm_numba.cpu.launch import SPLIT_TILES, TILES
 from lstm_numba.cpu.simd import call_tile, pointer
 from lstm_numba.gradcheck import relative_error
 from lstm_numba.jit import kernel
@@ -89,6 +89,29 @@ def test_the_tile_is_a_matrix_product(rows, vectors, K, segments, transposed, sh
     )
     assert relative_error(C[:rows], start + A[:, :depth] @ B[:depth]) < TOLERANCE[dtype]
     np.testing.assert_array_equal(C[rows], 7)
+
+
+@given(
+    rows=st.integers(1, simd.MAX_ROWS),
+    vectors=st.sampled_from([1, 2]),
+    K=st.integers(0, 20),
+    segments=st.integers(0, 3),
+    dtype=st.sampled_from(sorted(TOLERANCE)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_split_tile_is_one_too(rows, vectors, K, segments, dtype, seed):
+    rng = np.random.default_rng(seed)
+    width, depth = vectors * simd.lanes(np.dtype(dtype).itemsize), 4 * K * segments
+    A, B = rng.normal(size=(rows, depth + 1)).astype(dtype), rng.normal(size=(depth + 1, width)).astype(dtype)
+    start = rng.normal(size=(rows, width)).astype(dtype)
+    C, alone = np.full((rows + 1, width), 7, dtype), np.empty((1, width), dtype)
+    tile = SPLIT_TILES[vectors].address(dtype)
+    run_tile(tile, rows, C, start, width, A, 1, B, 4 * K, segments)
+    assert relative_error(C[:rows], start + A[:, :depth] @ B[:depth]) < TOLERANCE[dtype]
+    np.testing.assert_array_equal(C[rows], 7)
+    for r in range(rows):  # the number of rows does not change a bit
+        run_tile(tile, 1, alone, start[r : r + 1], width, A[r : r + 1], 1, B, 4 * K, segments)
+        np.testing.assert_array_equal(alone[0], C[r])
 
 
 @pytest.mark.parametrize(
