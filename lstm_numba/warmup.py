@@ -41,6 +41,9 @@ def warmup(cells: Iterable[str] = ("lstm",), dtypes: Iterable[str] = ("float32",
     >>> import lstm_numba as ln
     >>> ln.warmup(["lstm"], training=False)
     """
+    from lstm_numba.cpu.backward import BACKWARD  # importing the package does not load the kernels
+    from lstm_numba.cpu.plan import LENGTH
+
     for cell in cells:
         if cell not in _LAYERS:
             raise ValueError(f"cells: expected names from {list(_LAYERS)}, got {cell!r}")
@@ -52,3 +55,5 @@ def warmup(cells: Iterable[str] = ("lstm",), dtypes: Iterable[str] = ("float32",
                 if training:
                     y, _ = layer.train()(x)
                     layer.backward(y)
+            if training and cell in BACKWARD:  # a call compiles only the tiles that its sizes need
+                BACKWARD[cell].write_tiles(np.zeros(LENGTH, np.int64), dtype)

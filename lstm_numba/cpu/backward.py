@@ -19,6 +19,7 @@ from lstm_numba.cpu.cell_blocks import (
     LSTM_FORM,
     RNN_RELU_FORM,
     RNN_TANH_FORM,
+    Form,
     cell_block_grad,
     one_gate,
 )
@@ -37,6 +38,7 @@ from lstm_numba.cpu.launch import Kernel
 from lstm_numba.cpu.packing import pack_panels, panel_count, panel_start, panel_vectors
 from lstm_numba.cpu.simd import (
     MAX_ROWS,
+    VECTORS,
     add_vector,
     call_tile,
     clear_vector,
@@ -61,6 +63,18 @@ _FIXED = MAX_ROWS * (_SUMS + _DH + _EDGE) + 4 + 1
 def scratch_vectors(chunk_rows: int) -> int:
     """Vectors of scratch that a member needs."""
     return _FIXED + 4 * chunk_rows
+
+
+def tile_widths(form: Form, lanes: int, *columns: int) -> set[int]:
+    """Widths of the tiles that matrices with these numbers of columns need, and the sums over rows."""
+    widths = {4 if form.slots == 4 else VECTORS}
+    for n in columns:
+        vectors = -(-n // lanes)
+        if VECTORS >= 4:
+            widths |= {4} if vectors >= 4 else set()
+            vectors %= 4
+        widths |= ({2} if vectors >= 2 else set()) | ({1} if vectors % 2 else set())
+    return widths
 
 
 @njit(forceinline=True, **_UNIT)
@@ -202,15 +216,15 @@ def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scr
 @njit(**_UNIT)
 def _start_dh(plan, like, d, t_next, continues, b, rows, n0, vectors, dh, zeros, slots, form):
     """dh of a few sequences before dy is added: from the next step, or from the final state."""
-    width = form.vectors * lanes_of(like)
     if continues:
-        row = z_row(plan, t_next, b)
-        K, segments = form.gates * width, get(plan, p.BLOCKS)
-        _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, zeros, 0, dh, slots, form)
+        K, segments = form.gates * form.vectors * lanes_of(like), get(plan, p.BLOCKS)
+        row, start, start_row = z_row(plan, t_next, b), zeros, 0
     else:
         padded = _padded(plan, like)
+        K = segments = row = 0
         start = step(pointer_at(get(plan, p.DH_START), like), (d * get(plan, p.B) + b) * padded + n0)
-        _dz_times_weights(plan, like, d, 0, rows, n0, vectors, 0, 0, start, padded, dh, slots, form)
+        start_row = padded
+    _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, start, start_row, dh, slots, form)
 
 
 @njit(**_UNIT)

@@ -6,7 +6,7 @@ compiled once for serial and parallel use.
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 import numpy as np
 from llvmlite import ir
@@ -111,15 +111,25 @@ class Kernel(CompiledFunction):
     it calls; their addresses go into the plan.
     """
 
-    def __init__(self, function: Callable, tiles: set[int], split_tiles: Iterable[int] = ()) -> None:
+    def __init__(self, function: Callable, tiles: Set[int], split_tiles: Set[int] = frozenset()) -> None:
         super().__init__(function, _kernel_arguments)
         self.tiles, self.split_tiles = tiles, split_tiles
 
-    def write_tiles(self, plan: np.ndarray, dtype: str) -> None:
-        """Write the addresses of the tiles into a plan."""
-        for width in self.tiles:
+    def write_tiles(self, plan: np.ndarray, dtype: str, widths: Iterable[int] = (1, 2, 3, 4)) -> None:
+        """Write the addresses of the tiles into a plan: of those of the given widths only, so that others need not be.
+
+        Parameters
+        ----------
+        plan
+            Written to.
+        dtype
+            Of the numbers.
+        widths
+            In vectors.
+        """
+        for width in self.tiles & set(widths):
             plan[p.TILES + width] = TILES[width].address(dtype)
-        for width in self.split_tiles:
+        for width in self.split_tiles & set(widths):
             plan[p.SPLIT_TILES + width] = SPLIT_TILES[width].address(dtype)
 
 

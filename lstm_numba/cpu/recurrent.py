@@ -293,7 +293,8 @@ class Job:
             plan[p.DH_TOTAL] = work.address("dh_total", D * rows * padded[2])
         plan[p.DCARRY] = work.address("dcarry", D * self.blocks * self.form.vectors * B * U)
         plan[p.DH_START] = work.address("dh_start", D * B * padded[2])
-        backward.BACKWARD[self.cell].write_tiles(plan, self.dtype.name)
+        widths = backward.tile_widths(self.form, U, I, H, P)
+        backward.BACKWARD[self.cell].write_tiles(plan, self.dtype.name, widths)
         self.backward_address = backward.BACKWARD[self.cell].address(self.dtype.name)
         plan[p.SCRATCH_SIZE] = backward.scratch_vectors(min(T, chunk) * own_rows) * U + _APART // self.dtype.itemsize
         members = sharing.teams * sharing.members
