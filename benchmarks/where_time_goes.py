@@ -40,7 +40,7 @@ def _forward_gates(buffer, repeats):
     U = lanes_of(at)
     rest, carry, h = step(at, 4 * MAX_ROWS * U), step(at, 7 * MAX_ROWS * U), step(at, 8 * MAX_ROWS * U)
     for _ in range(repeats):
-        lstm_gates(MAX_ROWS, at, 4 * U, h, U, carry, carry, h, U, U, False, at, rest)
+        lstm_gates(MAX_ROWS, at, 4 * U, h, U, carry, carry, U, h, U, U, 0, False, at, rest)
 
 
 @njit(error_model="numpy", fastmath={"contract"})

@@ -7,8 +7,9 @@ every sum runs over the rows of a chunk in order, so a result does not depend on
 
 The members of a team share a scan by sequences or by units, as in :mod:`lstm_numba.cpu.forward`; they share the
 products by units (weights) and by rows (input). That lets a core read what others have just written. If the weights
-are few, it is faster to cut the batch into slices that have nothing in common: each has its own sums, which are added
-up at the end, slice by slice. Their number depends on the shape only, too.
+are few, it is faster to cut the batch into slices with sums of their own, which are added up at the end, slice by
+slice. Their number depends on the shape only, too. A member scans all its slices together, as one band of rows: only
+the sums know where one slice ends and the next begins.
 """
 
 from numba import njit

@@ -17,9 +17,9 @@ CACHE_LINES = 128  # bytes: two lines, which processors fetch together
 
 
 @kernel()
-def to_next_line(array):
-    """Bytes from the start of an array to the next start of a cache line."""
-    return -address_of(pointer(array)) % 128
+def to_next_lines(array):
+    """Bytes from the start of an array to the next start of a pair of cache lines."""
+    return -address_of(pointer(array)) % CACHE_LINES
 
 
 @njit(error_model="numpy")

@@ -15,7 +15,7 @@ import numpy as np
 from lstm_numba.contract import LayerWeights
 from lstm_numba.cpu import backward, forward
 from lstm_numba.cpu import plan as p
-from lstm_numba.cpu.bind import CACHE_LINES, bind, fingerprint, to_next_line
+from lstm_numba.cpu.bind import CACHE_LINES, bind, fingerprint, to_next_lines
 from lstm_numba.cpu.cell_blocks import FORMS
 from lstm_numba.cpu.launch import available_threads, launch, release_threads, take_threads
 from lstm_numba.cpu.simd import MAX_ROWS, VECTORS, lanes
@@ -357,7 +357,7 @@ def _room_for_h(shape: tuple[int, int, int], dtype: np.dtype, threads: int) -> n
     # Two threads that write into one cache line, each its own part of it, take it from each other at every step.
     numbers = math.prod(shape)
     room = np.empty(numbers + CACHE_LINES // dtype.itemsize, dtype)
-    first = to_next_line(room) // dtype.itemsize
+    first = to_next_lines(room) // dtype.itemsize
     return room[first : first + numbers].reshape(shape)
 
 
