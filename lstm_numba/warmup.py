@@ -6,12 +6,14 @@ import numpy as np
 
 from lstm_numba.layers import GRU, LSTM, RNN
 
+# A call compiles only the tiles that its sizes need. These need all, whatever a register holds.
+_SIZES = 2, 44
 _LAYERS: dict[str, Callable[[str], LSTM | GRU | RNN]] = {
-    "lstm": lambda dtype: LSTM(16, 48, dtype=dtype, seed=0),
-    "gru": lambda dtype: GRU(16, 48, dtype=dtype, seed=0),
-    "gru_reset_before": lambda dtype: GRU(16, 48, reset_after=False, dtype=dtype, seed=0),
-    "rnn_tanh": lambda dtype: RNN(16, 48, dtype=dtype, seed=0),
-    "rnn_relu": lambda dtype: RNN(16, 48, nonlinearity="relu", dtype=dtype, seed=0),
+    "lstm": lambda dtype: LSTM(*_SIZES, dtype=dtype, seed=0),
+    "gru": lambda dtype: GRU(*_SIZES, dtype=dtype, seed=0),
+    "gru_reset_before": lambda dtype: GRU(*_SIZES, reset_after=False, dtype=dtype, seed=0),
+    "rnn_tanh": lambda dtype: RNN(*_SIZES, dtype=dtype, seed=0),
+    "rnn_relu": lambda dtype: RNN(*_SIZES, nonlinearity="relu", dtype=dtype, seed=0),
 }
 _SHAPES = ((2, 1), (32, 32))  # steps and sequences for one thread, and enough of both to wake a second one
 
@@ -41,19 +43,15 @@ def warmup(cells: Iterable[str] = ("lstm",), dtypes: Iterable[str] = ("float32",
     >>> import lstm_numba as ln
     >>> ln.warmup(["lstm"], training=False)
     """
-    from lstm_numba.cpu.backward import BACKWARD  # importing the package does not load the kernels
-    from lstm_numba.cpu.plan import LENGTH
-
     for cell in cells:
         if cell not in _LAYERS:
             raise ValueError(f"cells: expected names from {list(_LAYERS)}, got {cell!r}")
         for dtype in dtypes:
             layer = _LAYERS[cell](dtype)
+            _ = layer.parameters  # once somebody has them, a call looks for changes, which is compiled too
             for T, B in _SHAPES:
                 x = np.zeros((T, B, layer.input_size), layer.dtype)
                 layer.eval()(x)
                 if training:
                     y, _ = layer.train()(x)
                     layer.backward(y)
-            if training and cell in BACKWARD:  # a call compiles only the tiles that its sizes need
-                BACKWARD[cell].write_tiles(np.zeros(LENGTH, np.int64), dtype)

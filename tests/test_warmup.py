@@ -5,9 +5,12 @@ import pytest
 
 import lstm_numba as ln
 from lstm_numba.cpu import bind, gru_reset_before, launch
-from lstm_numba.cpu.backward import BACKWARD
+from lstm_numba.cpu.backward import BACKWARD, tile_widths
+from lstm_numba.cpu.cell_blocks import LSTM_FORM, RNN_TANH_FORM
 from lstm_numba.cpu.forward import FORWARD
 from lstm_numba.cpu.launch import TILES
+from lstm_numba.cpu.simd import VECTORS
+from lstm_numba.warmup import _SIZES
 
 
 def test_kernels_are_there_afterwards():
@@ -33,14 +36,22 @@ def test_nothing_is_left_to_compile_for_calls_large_and_small(cell):
         set(BACKWARD[cell]._compiled),
         {n: set(t._compiled) for n, t in TILES.items()},
     )
-    layer = {"lstm": ln.LSTM, "gru": ln.GRU, "rnn_tanh": ln.RNN}[cell](7, 33)
-    for T, B in ((1, 1), (50, 64)):
-        x = np.zeros((T, B, 7), np.float32)
-        layer.eval()(x)
-        layer.backward(layer.train()(x)[0])
+    for I, H in ((7, 33), (16, 16), (20, 100), (64, 64)):
+        layer = {"lstm": ln.LSTM, "gru": ln.GRU, "rnn_tanh": ln.RNN}[cell](I, H)
+        for T, B in ((1, 1), (50, 64)):
+            x = np.zeros((T, B, I), np.float32)
+            layer.eval()(x)
+            layer.backward(layer.train()(x)[0])
     assert compiled_for() == before
     after = set(FORWARD[cell]._compiled), set(BACKWARD[cell]._compiled), {n: set(t._compiled) for n, t in TILES.items()}
     assert after == kernels
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16])
+@pytest.mark.parametrize("form", [LSTM_FORM, RNN_TANH_FORM])
+def test_its_layers_need_every_tile(lanes, form):
+    widths = {1, 2, 4} if VECTORS >= 4 or form.slots == 4 else {1, 2}
+    assert tile_widths(form, lanes, *_SIZES) == widths
 
 
 def test_the_reset_before_the_product_too():
