@@ -22,6 +22,9 @@ state_n   like ``state``        after each sequence's own last step (second dire
 cache     anything              what ``layer_backward`` needs, or None when ``training`` is false
 ========  ====================  ===========================================================================
 
+A module that defines ``COPIES_INPUT`` takes one more argument, ``x_copy``: None, or in training without lengths an
+array like ``x``, into which it copies ``x`` for its backward pass. Otherwise ``x`` may not change before that.
+
 ``layer_backward(cell, dy, dstate, cache, weights, grads) -> dx, dstate0``
 
 ``dy`` and ``dstate`` have the shapes of ``y`` and ``state_n``; ``dx`` and ``dstate0`` those of ``x`` and ``state``.

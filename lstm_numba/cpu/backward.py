@@ -27,6 +27,7 @@ from lstm_numba.cpu.cell_blocks import (
 from lstm_numba.cpu.forward import (
     active_rows,
     band_of,
+    carry_block,
     carry_of,
     first_row,
     groups_of,
@@ -162,59 +163,6 @@ def _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, start,
 
 
 @njit(**_UNIT)
-def _retreat_rows(plan, like, d, t, t_next, continues, b, rows, n0, vectors, scratch, slots, form):
-    """One step back for a few sequences and one panel of hidden units."""
-    U = lanes_of(like)
-    H, P, D = get(plan, p.H), get(plan, p.P), get(plan, p.D)
-    width = form.vectors * U
-    dh = step(scratch, MAX_ROWS * _SUMS * U)
-    zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
-    padded = _padded(plan, like)
-    row, row_of_z = first_row(plan, t) + b, z_row(plan, t, b)
-    projected = get(plan, p.W_HR + d) != 0
-    if projected:  # dh is known already, for all P numbers; here it meets W_hr
-        depth = padded
-        W = step(pointer_at(get(plan, p.PACKED_HR), like), d * depth * ((H + U - 1) // U * U) + n0 * depth)
-        dh_total = step(pointer_at(get(plan, p.DH_TOTAL), like), (d * first_row(plan, get(plan, p.T)) + row) * padded)
-        _product(plan, vectors, rows, dh, vectors * U, zeros, 0, dh_total, padded, 1, W, depth, 1, 0)
-        dy, dy_row = zeros, 0
-    else:
-        _start_dh(plan, like, d, t_next, continues, b, rows, n0, vectors, dh, zeros, slots, form)
-        dy, dy_row = step(pointer_at(get(plan, p.DY), like), row * D * P + d * P + n0), D * P
-    before, after = (t + 2, t + 1) if d else (t, t + 1)
-    carry_before, carry_after = (t + 1, t) if d else (t, t + 1)
-    h_prev, h = h_of(plan, like, d, before, b), h_of(plan, like, d, after, b)
-    for v in range(vectors):
-        j0 = n0 + v * U
-        if j0 >= H:
-            break
-        block, inside = j0 // width, j0 % width
-        unit = j0 // U
-        at = step(_z(plan, like, d, block, row_of_z, slots), inside)
-        cell_block_grad(
-            form,
-            rows,
-            at,
-            slots,
-            step(dh, v * U),
-            vectors * U,
-            dy if projected else step(dy, v * U),
-            dy_row,
-            _dcarry_of(plan, like, d, unit, b),
-            carry_of(plan, like, d, unit, carry_before, b),
-            carry_of(plan, like, d, unit, carry_after, b),
-            step(h_prev, j0),
-            step(h, j0),
-            D * P,
-            H - j0,
-        )
-        if j0 + U >= H:  # what is left of a block has no units, and must not enter any sum
-            for r in range(rows):
-                for rest in range(inside + U, width, U):
-                    clear_vector(step(at, r * slots + rest - inside))
-
-
-@njit(**_UNIT)
 def _start_dh(plan, like, d, t_next, continues, b, rows, n0, vectors, dh, zeros, slots, form):
     """dh of a few sequences before dy is added: from the next step, or from the final state."""
     if continues:
@@ -229,35 +177,108 @@ def _start_dh(plan, like, d, t_next, continues, b, rows, n0, vectors, dh, zeros,
 
 
 @njit(**_UNIT)
-def _retreat(plan, like, d, number, b0, b1, first_panel, last_panel, scratch, form):
-    """One step back for some sequences and panels; ``number`` counts the steps in the order of computation."""
+def _retreat(plan, like, d, first, last, b0, b1, first_panel, last_panel, scratch, form):
+    """Steps back number ``first`` to ``last - 1``, in the order of computation, for some sequences and panels."""
     U = lanes_of(like)
-    T, H, P = get(plan, p.T), get(plan, p.H), get(plan, p.P)
-    slots = form.slots * form.vectors * U
-    t = number if d else T - 1 - number
-    t_next = t - 1 if d else t + 1
-    now = active_rows(plan, t)
-    past = 0 if number == 0 else active_rows(plan, t_next)
-    if past > now:
-        _finish(plan, like, d, t_next, max(b0, now), min(b1, past), first_panel, last_panel, scratch, form)
-    projected = get(plan, p.W_HR + d) != 0
-    if projected:
-        _retreat_projection(plan, like, d, t, t_next, past, b0, min(b1, now), scratch, slots, form)
-        last_panel = panel_count(H, U)
+    T, B, H, P, D = get(plan, p.T), get(plan, p.B), get(plan, p.H), get(plan, p.P), get(plan, p.D)
+    blocks = get(plan, p.BLOCKS)
+    width = form.vectors * U
+    slots, K = form.slots * width, form.gates * width
+    depth, padded = blocks * K, _padded(plan, like)
+    varying, projected = get(plan, p.OFFSETS) != 0, get(plan, p.W_HR + d) != 0
+    dh = step(scratch, MAX_ROWS * _SUMS * U)
+    zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
     columns = H if projected else P
-    for n in range(first_panel, last_panel):
-        panel = n if number & 1 == 0 else first_panel + last_panel - 1 - n
-        n0 = panel_start(columns, U, panel)
-        vectors = panel_vectors(columns - n0, U)
-        b = b0
-        while b < min(b1, now):
-            end = min(b1, now, past) if b < past else min(b1, now)  # rows that go on first, then those that begin
-            groups = groups_of(end - b)
-            while groups > 0:
-                rows = (end - b + groups - 1) // groups
-                _retreat_rows(plan, like, d, t, t_next, b < past, b, rows, n0, vectors, scratch, slots, form)
-                b += rows
-                groups -= 1
+    if projected:
+        last_panel = panel_count(H, U)
+    # Where everything of the first sequence lies at step 0, and how far it is to the next step, block, or vector of
+    # units. A step of a small layer takes as long as working this out.
+    in_band = band_of(plan, b0)[1]
+    z_0, z_block, first_z = _z(plan, like, d, 0, 0, slots), get(plan, p.ROWS) * slots, z_row(plan, 0, b0)
+    h_0, h_row, h_step = h_of(plan, like, d, 0, b0), D * P, in_band * D * P
+    carry_0, carry_unit, carry_step = carry_of(plan, like, d, 0, 0, b0), carry_block(plan, like), in_band * U
+    dcarry_0, dcarry_unit = _dcarry_of(plan, like, d, 0, b0), B * U
+    dy_0 = step(pointer_at(get(plan, p.DY), like), d * P)
+    start_0 = step(pointer_at(get(plan, p.DH_START), like), (d * B + b0) * padded)
+    W_0 = step(pointer_at(get(plan, p.PACKED_HH), like), d * depth * padded)
+    for number in range(first, last):
+        t = number if d else T - 1 - number
+        t_next = t - 1 if d else t + 1
+        now, past = B, B if number else 0  # sequences that have this step, and the next
+        row, z, z_next = t * B + b0, first_z + t * in_band, first_z + t_next * in_band
+        if varying:
+            now, past = active_rows(plan, t), active_rows(plan, t_next) if number else 0
+            row = z = first_row(plan, t) + b0
+            z_next = first_row(plan, t_next) + b0 if number else 0
+        if past > now:
+            _finish(plan, like, d, t_next, max(b0, now), min(b1, past), first_panel, last_panel, scratch, form)
+        if projected:
+            _retreat_projection(plan, like, d, t, t_next, past, b0, min(b1, now), scratch, slots, form)
+        before, after = (t + 2, t + 1) if d else (t, t + 1)
+        carry_before, carry_after = (t + 1, t) if d else (t, t + 1)
+        here, going_on = min(b1, now) - b0, min(b1, now, past) - b0
+        for n in range(first_panel, last_panel):
+            panel = n if number & 1 == 0 else first_panel + last_panel - 1 - n
+            n0 = panel_start(columns, U, panel)
+            vectors = panel_vectors(columns - n0, U)
+            b = 0
+            while b < here:
+                continues = b < going_on  # sequences that go on come first, then those whose last step this is
+                end = going_on if continues else here
+                groups = groups_of(end - b)
+                while groups > 0:
+                    rows = (end - b + groups - 1) // groups
+                    dy, dy_row = step(dy_0, (row + b) * h_row + n0), h_row
+                    if projected:
+                        _times_projection(plan, like, d, row + b, rows, n0, vectors, dh, zeros)
+                        dy, dy_row = zeros, 0
+                    else:
+                        tile, W = get(plan, p.SPLIT_TILES + vectors), step(W_0, n0 * depth)
+                        dz = step(z_0, (z_next + b) * slots + form.first_hh * width)
+                        start, start_row, segments = zeros, 0, blocks
+                        if not continues:
+                            dz, start, start_row, segments = z_0, step(start_0, b * padded + n0), padded, 0
+                        call_tile(tile, rows, dh, vectors * U, start, start_row, dz, slots, 1, W, K, segments, z_block)
+                    for v in range(vectors):
+                        j0 = n0 + v * U
+                        if j0 >= H:
+                            break
+                        unit = j0 // U
+                        at = step(z_0, j0 // width * z_block + (z + b) * slots + j0 % width)
+                        carry = step(carry_0, unit * carry_unit + b * U)
+                        cell_block_grad(
+                            form,
+                            rows,
+                            at,
+                            slots,
+                            step(dh, v * U),
+                            vectors * U,
+                            dy if projected else step(dy, v * U),
+                            dy_row,
+                            step(dcarry_0, unit * dcarry_unit + b * U),
+                            step(carry, carry_before * carry_step),
+                            step(carry, carry_after * carry_step),
+                            step(h_0, before * h_step + b * h_row + j0),
+                            step(h_0, after * h_step + b * h_row + j0),
+                            h_row,
+                            H - j0,
+                        )
+                        if j0 + U >= H:  # what is left of a block has no units, and must not enter any sum
+                            for r in range(rows):
+                                for rest in range(j0 % width + U, width, U):
+                                    clear_vector(step(at, r * slots + rest - j0 % width))
+                    b += rows
+                    groups -= 1
+
+
+@njit(**_UNIT)
+def _times_projection(plan, like, d, row, rows, n0, vectors, dh, zeros):
+    """dh of a panel of units before the projection: that of the projected state, which is known, times W_hr."""
+    U = lanes_of(like)
+    H, depth = get(plan, p.H), _padded(plan, like)
+    W = step(pointer_at(get(plan, p.PACKED_HR), like), d * depth * ((H + U - 1) // U * U) + n0 * depth)
+    total = step(pointer_at(get(plan, p.DH_TOTAL), like), (d * first_row(plan, get(plan, p.T)) + row) * depth)
+    _product(plan, vectors, rows, dh, vectors * U, zeros, 0, total, depth, 1, W, depth, 1, 0)
 
 
 @njit(**_UNIT)
@@ -397,7 +418,7 @@ def _weight_gradients(plan, like, d, t0, t1, n_slice, b0, b1, u0, u1, scratch, f
     apart = in_band > b1 - b0  # the rows of a step, and those of the next
     edge = step(scratch, MAX_ROWS * (_SUMS + _DH) * U)
     panel = step(scratch, _FIXED * U)
-    x = pointer_at(get(plan, p.X), like)
+    x = pointer_at(get(plan, p.X_KEPT), like)
     for recurrent in range(2):
         N = P if recurrent else I
         name, place = (p.DW_HH, form.gates * H * I) if recurrent else (p.DW_IH, 0)
@@ -655,8 +676,7 @@ def _run_phase(plan, like, d, phase, part, member, form):
             last = min(T, first + chunk)
             if scans:
                 begin, behind = (first + inside, first + inside + 1) if by_units else (first, last)
-                for number in range(begin, behind):
-                    _retreat(plan, like, d, number, b0, b1, n0, n1, scratch, form)
+                _retreat(plan, like, d, begin, behind, b0, b1, n0, n1, scratch, form)
             if multiplies:
                 t0, t1 = (first, last) if d else (T - last, T - first)
                 _products(plan, like, d, t0, t1, part, n, end, scratch, form)

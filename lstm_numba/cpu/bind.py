@@ -31,21 +31,20 @@ def _where(array):
 def bind(
     plan,
     sync,  # state of the teams, set to zero
-    first,  # name of the first of the entries that follow each other in the plan
-    a,  # six arrays of three axes
+    first,  # name of the first of the eight entries, which follow each other in the plan
+    a,  # arrays of three axes
     b,
     c,
     d,
     e,
     f,
-    name,  # of one more entry
     g,
+    h,
 ):
-    """Write the addresses of seven arrays into a plan."""
+    """Write the addresses of eight arrays into a plan."""
     sync[:] = 0
-    plan[name] = _where(g)
-    plan[first], plan[first + 1], plan[first + 2] = _where(a), _where(b), _where(c)
-    plan[first + 3], plan[first + 4], plan[first + 5] = _where(d), _where(e), _where(f)
+    plan[first], plan[first + 1], plan[first + 2], plan[first + 3] = _where(a), _where(b), _where(c), _where(d)
+    plan[first + 4], plan[first + 5], plan[first + 6], plan[first + 7] = _where(e), _where(f), _where(g), _where(h)
 
 
 @intrinsic

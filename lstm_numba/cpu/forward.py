@@ -120,7 +120,7 @@ def carry_of(plan, like, d, block, slot, b):
 
 
 @njit(**_UNIT)
-def _carry_block(plan, like):
+def carry_block(plan, like):
     """Numbers from the cell state of one block to that of the next."""
     slots = get(plan, p.T) + 1 if get(plan, p.TRAINING) else 1
     return slots * get(plan, p.B) * lanes_of(like)
@@ -154,6 +154,21 @@ def _end_states(plan, like, d, first, last):
             slot = 0 if d else length_of(plan, b)
             for block in range(get(plan, p.BLOCKS)):
                 store_part(step(target, block * U), carry_of(plan, like, d, block, slot, b), H - block * U)
+
+
+@njit(**_UNIT)
+def _copy_input(plan, like, t0, t1, b0, b1):
+    """Copy some sequences of x for the backward pass, before which the caller may change them."""
+    if get(plan, p.X_KEPT) == get(plan, p.X) or b0 == b1:
+        return
+    B, I = get(plan, p.B), get(plan, p.I)
+    x, kept = pointer_at(get(plan, p.X), like), pointer_at(get(plan, p.X_KEPT), like)
+    if b1 - b0 == B:  # all of it lies side by side
+        copy_row(step(kept, t0 * B * I), step(x, t0 * B * I), (t1 - t0) * B * I)
+        return
+    for t in range(t0, t1):
+        at = (t * B + b0) * I
+        copy_row(step(kept, at), step(x, at), (b1 - b0) * I)
 
 
 @njit(**_UNIT)
@@ -282,7 +297,7 @@ def _advance(plan, like, d, t0, t1, first, last, b0, b1, first_block, last_block
     # A step of a small layer takes as long as working this out.
     in_band = band_of(plan, b0)[1]
     h_0, h_row, h_step = h_of(plan, like, d, 0, b0), D * P, in_band * D * P
-    carry_0, carry_block = carry_of(plan, like, d, 0, 0, b0), _carry_block(plan, like)
+    carry_0, to_next_carry = carry_of(plan, like, d, 0, 0, b0), carry_block(plan, like)
     carry_step = in_band * U if keep else 0
     z_0, z_block = step(pointer_at(get(plan, p.Z), like), _z_row(plan, d, 0, 0, slots)), _z_row(plan, 0, 1, 0, slots)
     z_first = _first_z_row(plan, t0, t0, b0, b1)
@@ -318,7 +333,7 @@ def _advance(plan, like, d, t0, t1, first, last, b0, b1, first_block, last_block
                     cell_product(form, plan, rows, W, P, step(z, block * z_block), slots, h_prev, h_row, product)
                 if rows == 1:  # the blocks take the place of the sequences: their gates are one loop
                     count, of_each = 1, some
-                    z_far, carry_far, h_far = turn * z_block, turn * carry_block, turn * width
+                    z_far, carry_far, h_far = turn * z_block, turn * to_next_carry, turn * width
                     out_far = fewer = h_far
                 else:
                     count, of_each = some, rows
@@ -326,7 +341,7 @@ def _advance(plan, like, d, t0, t1, first, last, b0, b1, first_block, last_block
                 carry = step(carry_0, b * U)
                 for q in range(count):
                     block = block_0 + turn * q
-                    own_carry = step(carry, block * carry_block)
+                    own_carry = step(carry, block * to_next_carry)
                     cell_gates(
                         form,
                         of_each,
@@ -456,9 +471,13 @@ def _run_phase(plan, like, d, phase, part, member, form):
     for number in range(first, last + 1 if by_units and ends else last):
         t0, t1 = 0, get(plan, p.T)
         if number < last:
-            _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form)
             t0, t1 = _chunk(plan, d, number)
-        if copies and (ends or not by_units):  # while they are in the cache, if nobody else has a part of them
+        copies_now = copies and (ends or not by_units)  # while they are in the cache, if nobody else has a part of them
+        if copies_now and d == 0:
+            _copy_input(plan, like, t0, t1, b0, b1)
+        if number < last:
+            _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form)
+        if copies_now:
             _copy_output(plan, like, d, t0, t1, b0, b1)
     if ends:
         _end_states(plan, like, d, b0, b1)

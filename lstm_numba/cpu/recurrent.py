@@ -23,12 +23,11 @@ from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
 from lstm_numba.cpu.workspace import Workspace
 
+COPIES_INPUT = True  # see lstm_numba.contract
+
 _CHUNK_NUMBERS = 128 * 1024  # of z computed ahead of the scan, per member
 _APART = 4096  # bytes between what two members write all the time: processors fetch ahead, but not into another page
 
-
-# What the backward pass takes over from the plan of the forward pass.
-_KEPT = [p.ROWS, p.Z, p.BANDS, p.CARRY, p.M_SLOTS, p.X, p.H_SLOTS]
 
 # Of weights that a slice of the batch may have sums of its own for. With more, a step is so much work that what one
 # core reads of another's does not count, and that more threads than slices would be worth while.
@@ -265,7 +264,7 @@ class Job:
         """Fill in the backward plan, all but what changes with every call."""
         T, B = self.shape
         plan, work = self.backward_plan, self.backward_memory
-        plan[_KEPT] = self.forward_plan[_KEPT]
+        plan[p.TAKEN_OVER] = self.forward_plan[p.TAKEN_OVER]
         key = (T, B, sharing, self.slices)
         if key == self._backward_key and self.lengths is None:
             return
@@ -361,7 +360,7 @@ def _room_for_h(shape: tuple[int, int, int], dtype: np.dtype, threads: int) -> n
     return room[first : first + numbers].reshape(shape)
 
 
-def layer_forward(cell, x, state, weights, lengths, training):
+def layer_forward(cell, x, state, weights, lengths, training, x_copy=None):
     """See :mod:`lstm_numba.contract`."""
     T, B = x.shape[:2]
     job = take_job(cell, weights, x.dtype)
@@ -381,7 +380,7 @@ def layer_forward(cell, x, state, weights, lengths, training):
         y = _room_for_h((T, B, width), x.dtype, threads) if training and lengths is None else h
         job.prepare_forward(weights, T, B, training, sharing)
         ends = (state[0], final[0], state[-1], final[-1])
-        bind(job.forward_plan, job.forward_memory.sync, p.X, x, h, *ends, p.Y, y)
+        bind(job.forward_plan, job.forward_memory.sync, p.H0, *ends, x, y, h, x if x_copy is None else x_copy)
         launch(job.forward_address, job.forward_plan, threads)
     finally:
         release_threads(threads)
@@ -395,7 +394,7 @@ def layer_forward(cell, x, state, weights, lengths, training):
     if not training:
         put_job_back(job)
         return y, tuple(final), None
-    job.x, job.h = x, h
+    job.x, job.h = x if x_copy is None else x_copy, h
     return y, tuple(final), _Kept(job)
 
 
@@ -432,7 +431,7 @@ def layer_backward(cell, dy, dstate, cache, weights, grads):
         job.prepare_backward(sharing)
         plan = job.backward_plan
         ends = (dstate[0], initial[0], dstate[-1], initial[-1])
-        bind(plan, job.backward_memory.sync, p.DY, dy, dx, *ends, p.DX, dx)
+        bind(plan, job.backward_memory.sync, p.DH_N, *ends, dy, dx, dx, dx)
         job.bind_grads(grads)
         launch(job.backward_address, plan, threads)
     finally:

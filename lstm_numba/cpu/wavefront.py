@@ -175,7 +175,8 @@ def _describe(
         job.shape = (chunk, B)
         job.prepare_forward(own, chunk, B, False, ALONE)
         plan = job.forward_plan
-        bind(plan, job.forward_memory.sync, p.X, kept[-1], h, final[0], final[0], final[-1], final[-1], p.Y, h)
+        ends = (final[0], final[0], final[-1], final[-1])
+        bind(plan, job.forward_memory.sync, p.H0, *ends, kept[-1], h, h, kept[-1])
         if plan[p.REPACK]:  # the kernel will strike that out
             job.forget_forward_plan()
         states = int(plan[p.H_SLOTS])

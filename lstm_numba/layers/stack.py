@@ -207,13 +207,18 @@ class RecurrentStack(Layer, Generic[State]):
         kernels = self._kernels(T, B, lengths is not None)
         masks = self._draw_masks(T, B) if self.dropout and self.training else []
         borders: list[_Border] = []
-        if self.training and self.checkpoint is not None and self.checkpoint < T:
-            y, final, borders = self._run_segments(x_first, parts, lengths, masks)
+        in_segments = self.training and self.checkpoint is not None and self.checkpoint < T
+        kept, to_fill = x_first, None
+        if self.training:
+            kept, to_fill = self._keep(x_first, kernels[0], in_segments or lengths is not None)
+        if in_segments:
+            y, final, borders = self._run_segments(kept, parts, lengths, masks)
             caches: list[Any] = []
         else:
-            y, final, caches = self._run(x_first, parts, lengths, masks, kernels, self.training)
+            read = kept if to_fill is None else x_first
+            y, final, caches = self._run(read, parts, lengths, masks, kernels, self.training, to_fill)
         if self.training:
-            self._saved = _Saved(x_first, parts, lengths, masks, batched, kernels, borders, caches)
+            self._saved = _Saved(kept, parts, lengths, masks, batched, kernels, borders, caches)
         else:
             self._saved = None
         return self._write_sequence(y, batched), self._write_state(final, batched)
@@ -318,6 +323,7 @@ class RecurrentStack(Layer, Generic[State]):
         masks: list[np.ndarray],
         kernels: list[ModuleType],
         training: bool,
+        x_copy: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Parts, list[Any]]:
         B = x.shape[1]
         if not training and lengths is None and self._is_stack and _is_one_kernel(kernels):
@@ -329,8 +335,9 @@ class RecurrentStack(Layer, Generic[State]):
         for k, weights in enumerate(self._layer_weights):
             if k > 0 and masks:
                 x = x * masks[k - 1]
+            copying = () if k > 0 or x_copy is None else (x_copy,)
             x, last, cache = kernels[k].layer_forward(
-                self._cell, x, self._layer_state(state, k, B), weights, lengths, training
+                self._cell, x, self._layer_state(state, k, B), weights, lengths, training, *copying
             )
             final.append(last)
             caches.append(cache)
@@ -456,7 +463,7 @@ class RecurrentStack(Layer, Generic[State]):
         return ({"B": B, "T": T} if self.batch_first else {"T": T, "B": B}) | features
 
     def _read_input(self, x: Any) -> tuple[np.ndarray, bool]:
-        """Return ``x`` as contiguous (T, B, I), and whether it has a batch axis."""
+        """Return ``x`` as (T, B, I), contiguous in inference, and whether it has a batch axis."""
         known = type(x) is np.ndarray and x.dtype is self.dtype  # the usual case, decided without a call
         array = x if known else as_real_array("x", x, self.dtype, contiguous=False)
         batched = array.ndim != 2
@@ -468,17 +475,22 @@ class RecurrentStack(Layer, Generic[State]):
             array = array.transpose(1, 0, 2)
         if array.shape[0] == 0:
             raise ValueError(f"x: expected at least one time step, got shape {np.shape(x)} with T=0")
-        return (self._keep(array) if self.training else np.ascontiguousarray(array)), batched
+        return (array if self.training else np.ascontiguousarray(array)), batched
 
-    def _keep(self, x: np.ndarray) -> np.ndarray:
-        """Copy the input: backward must see it as it was, even if the caller reuses the buffer.
+    def _keep(self, x: np.ndarray, kernels: ModuleType, now: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Memory for a copy of the input, and the same again if the kernels are to fill it.
 
-        The memory of the last call's copy is used again, since only the last call can be taken back.
+        Backward must see the input as it was, even if the caller reuses the buffer. Kernels that can copy do so while
+        they have it in the cache. The memory of the last call's copy is used again, since only the last call can be
+        taken back.
         """
-        if self._kept is None or self._kept.shape != x.shape:
-            self._kept = np.empty(x.shape, self.dtype)
-        self._kept[...] = x
-        return self._kept
+        kept = self._kept
+        if kept is None or kept.shape != x.shape:
+            self._kept = kept = np.empty(x.shape, self.dtype)
+        if not now and hasattr(kernels, "COPIES_INPUT") and x.flags.c_contiguous:
+            return kept, kept
+        kept[...] = x
+        return kept, None
 
     def _read_gradient(self, dy: Any, T: int, B: int, batched: bool) -> np.ndarray:
         array = as_real_array("dy", dy, self.dtype, contiguous=False)
