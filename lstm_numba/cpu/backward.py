@@ -6,10 +6,11 @@ products turn them into gradients of the weights and of the input. A chunk's ste
 every sum runs over the rows of a chunk in order, so a result does not depend on the number of threads.
 
 The members of a team share a scan by sequences or by units, as in :mod:`lstm_numba.cpu.forward`; they share the
-products by units (weights) and by rows (input). That lets a core read what others have just written. If the weights
-are few, it is faster to cut the batch into slices with sums of their own, which are added up at the end, slice by
-slice. Their number depends on the shape only, too. A member scans all its slices together, as one band of rows: only
-the sums know where one slice ends and the next begins.
+products by units (weights) and by rows (input). By sequences, the batch is cut into slices, as many as the shape
+says, and every sum runs through one slice after the other. A member scans all its slices together, as one band of
+rows in memory of its own: only the sums know where one slice ends and the next begins. If the weights are few, it is
+faster to give every slice sums of its own, which are added up at the end, than to let a core read what others have
+just written.
 """
 
 from numba import njit
@@ -415,7 +416,7 @@ def _weight_gradients(plan, like, d, t0, t1, n_slice, b0, b1, u0, u1, scratch, f
     slots = form.slots * width
     row_0 = z_row(plan, t0, b0)
     in_band = band_of(plan, b0)[1]
-    apart = in_band > b1 - b0  # the rows of a step, and those of the next
+    spread = in_band > b1 - b0  # the rows of a step, and those of the next
     edge = step(scratch, MAX_ROWS * (_SUMS + _DH) * U)
     panel = step(scratch, _FIXED * U)
     x = pointer_at(get(plan, p.X_KEPT), like)
@@ -443,7 +444,7 @@ def _weight_gradients(plan, like, d, t0, t1, n_slice, b0, b1, u0, u1, scratch, f
                 j0 = block * width
                 count = min(width, H - j0)
                 A = step(_z(plan, like, d, block, row_0, slots), (first + n) * width)
-                K, runs = (b1 - b0, t1 - t0) if apart else (rows, 1)
+                K, runs = (b1 - b0, t1 - t0) if spread else (rows, 1)
                 to, far = gate * H + j0, in_band * slots
                 _add_rows_product(plan, dW, to, count, N, n0, vectors, A, slots, panel, K, runs, far, edge)
             n0 += vectors * U
@@ -546,24 +547,28 @@ def _input_gradient(plan, like, d, z_0, x_0, z_far, x_far, count, runs, z_next, 
 
 
 @njit(**_UNIT)
-def _products(plan, like, d, t0, t1, part, first_slice, last_slice, scratch, form):
-    """The matrix products of a chunk: those of slices of one band that have sums of their own, or a share of all."""
+def _products(plan, like, d, t0, t1, part, first_slice, last_slice, sums_all, scratch, form):
+    """The matrix products of a chunk: those of slices of one band that have sums of their own, or a share of all.
+
+    Sums over all rows are worked out if ``sums_all``: not again for the second of several bands.
+    """
     members, B, blocks = get(plan, p.MEMBERS), get(plan, p.B), get(plan, p.BLOCKS)
     units, apart = blocks * form.gates, get(plan, p.SUMS) != 0
     edges = pointer_at(get(plan, p.EDGES), plan)
     all_rows = first_row(plan, t1) - first_row(plan, t0)
-    in_band = band_of(plan, get(edges, first_slice))[1]
-    for n in range(first_slice, last_slice):
+    n0, n1, u0, u1, block_0, block_1 = first_slice, last_slice, 0, units, 0, blocks
+    if not apart:
+        n0, n1 = 0, get(plan, p.ORDER) if sums_all else 0
+        u0, u1 = share(units, members, part), share(units, members, part + 1)
+        block_0, block_1 = share(blocks, members, part), share(blocks, members, part + 1)
+    for n in range(n0, n1):
+        b0, b1, n_sums = share(B, n1, n), share(B, n1, n + 1), 0
         if apart:
-            b0, b1, u0, u1, block_0, block_1 = get(edges, n), get(edges, n + 1), 0, units, 0, blocks
-            rows, runs = b1 - b0, t1 - t0
-            if rows == in_band:
-                rows, runs = rows * runs, 1
-        else:
-            b0, b1, rows, runs = 0, B, all_rows, 1
-            u0, u1 = share(units, members, part), share(units, members, part + 1)
-            block_0, block_1 = share(blocks, members, part), share(blocks, members, part + 1)
-        n_sums = n if apart else 0
+            b0, b1, n_sums = get(edges, n), get(edges, n + 1), n
+        in_band = band_of(plan, b0)[1]
+        rows, runs = b1 - b0, t1 - t0
+        if rows == in_band:
+            rows, runs = all_rows if rows == B else rows * runs, 1
         _weight_gradients(plan, like, d, t0, t1, n_sums, b0, b1, u0, u1, scratch, form)
         _bias_gradients(
             plan, like, d, n_sums, z_row(plan, t0, b0), rows, runs, in_band, block_0, block_1, scratch, form
@@ -571,8 +576,9 @@ def _products(plan, like, d, t0, t1, part, first_slice, last_slice, scratch, for
     if get(plan, p.W_HR + d) != 0:
         P = get(plan, p.P)
         _projection_gradient(plan, like, d, t0, t1, share(P, members, part), share(P, members, part + 1), scratch)
-    if apart:
+    if apart or get(plan, p.BANDS) != 0:  # a member's own sequences
         b0, b1 = get(edges, first_slice), get(edges, last_slice)
+        in_band = band_of(plan, b0)[1]
         z_0, x_0 = z_row(plan, t0, b0), t0 * B + b0
         if b1 - b0 >= MAX_ROWS or t1 - t0 < b1 - b0:  # runs of sequences at one step
             count, z_far, x_far = b1 - b0, 1, 1
@@ -638,10 +644,8 @@ def _run_phase(plan, like, d, phase, part, member, form):
         clear_vector(step(constants, v * lanes_of(like)))
     put(constants, 4 * lanes_of(like), 1)
     by_units, apart = get(plan, p.SPLIT_UNITS) != 0, get(plan, p.SUMS) != 0
-    first_slice, last_slice = part, part + 1
-    if apart:
-        slices = get(plan, p.SLICES)
-        first_slice, last_slice = share(slices, members, part), share(slices, members, part + 1)
+    slices = get(plan, p.SLICES)
+    first_slice, last_slice = share(slices, members, part), share(slices, members, part + 1)
     if phase == 0:
         _begin(plan, like, d, part, form)
         if apart:
@@ -679,9 +683,9 @@ def _run_phase(plan, like, d, phase, part, member, form):
                 _retreat(plan, like, d, begin, behind, b0, b1, n0, n1, scratch, form)
             if multiplies:
                 t0, t1 = (first, last) if d else (T - last, T - first)
-                _products(plan, like, d, t0, t1, part, n, end, scratch, form)
+                _products(plan, like, d, t0, t1, part, n, end, n == first_slice, scratch, form)
         if finishes:
-            if not apart:
+            if get(plan, p.BANDS) == 0 and not apart:
                 b0, b1 = share(B, members, part), share(B, members, part + 1)
             t = T - 1 if d else 0
             _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), 0, panels, scratch, form)

@@ -35,11 +35,11 @@ TAKEN_OVER = slice(H_SLOTS, BANDS + 1)
 PACKED_IH, PACKED_HH, PACKED_HR, BIAS = range(28, 32)
 W_IH, W_HH, B_IH, B_HH, W_HR = 32, 34, 36, 38, 40
 EDGES = 42  # (SLICES + 1,) first sequence of every slice of the batch
-SLICES = 43  # of the batch: one per member, or as many as the shape alone says
+SLICES = 43  # parts of the batch that members take: one each, or as many as the shape alone says
 
 # backward
 DH_N, DH0, DC_N, DC0, DY, DX = range(44, 50)  # DX: (D, rows, I)
-# 50 and 51 are free: addresses are written eight at a time
+# 50 and 51 are written with them: addresses come eight at a time
 DH_START = 52  # (D, B, padded P) dh_n, in whole vectors
 DH_TOTAL = 53  # (D, rows, P) gradient of the projection's output
 DW_IH, DW_HH, DB_IH, DB_HH, DW_HR = 54, 56, 58, 60, 62
@@ -49,6 +49,7 @@ SPLIT_TILES = 68  # SPLIT_TILES + n: a split tile; for n = 4, where the sums fil
 DCARRY = 73  # (D, BLOCKS, B, lanes)
 SUMS = 74  # (D, SLICES - 1, SUMS_SIZE) gradients of the weights, summed over each slice but the first; 0: over all
 SUMS_SIZE = 75
+ORDER = 71  # slices that sums over all rows run through, one after the other
 
 # both
 HAS_CARRY = 76  # 1: C0 and its relatives mean something

@@ -30,9 +30,10 @@ _APART = 4096  # bytes between what two members write all the time: processors f
 
 
 # Of weights that a slice of the batch may have sums of its own for. With more, a step is so much work that what one
-# core reads of another's does not count, and that more threads than slices would be worth while.
+# core reads of another's does not count, and that more threads than slices are worth while.
 _MOST_WEIGHTS = 16 * 1024
 _MOST_SLICES = 8
+_SHARED_UNITS = 256  # from here on members share units: all weights no longer fit into one core's cache
 _SLICE_ROWS = 256  # rows of a slice that earn back adding up its sums
 
 
@@ -44,15 +45,22 @@ class Sharing(NamedTuple):
     by_units: bool  # members share hidden units, with a meeting after every step; else sequences
 
 
-def choose_slices(T: int, B: int, I: int, H: int, P: int, gates: int) -> int:
-    """In how many slices with sums of their own the batch is cut in training; 1: none.
+def choose_slices(T: int, B: int, H: int, P: int) -> int:
+    """In how many slices the batch is cut in training; 1: none.
 
-    The shape alone decides: the order in which a gradient is summed must not depend on the number of threads.
+    Sums over rows run through one slice after the other. So members can keep the rows of whole slices in memory of
+    their own. The shape alone decides: the order in which a gradient is summed must not depend on the number of
+    threads.
     """
-    if P != H or gates * H * (I + P) > _MOST_WEIGHTS:
+    if P != H or H >= _SHARED_UNITS:
         return 1
     slices = min(_MOST_SLICES, max(2, B // 16), B // 2, T * B // _SLICE_ROWS)
     return 2 ** (max(1, slices).bit_length() - 1)  # so that 2, 4 and 8 threads get equal shares
+
+
+def have_own_sums(slices: int, I: int, H: int, gates: int) -> bool:
+    """Whether every slice has sums of its own, which are added up at the end."""
+    return slices > 1 and gates * H * (I + H) <= _MOST_WEIGHTS
 
 
 def choose_sharing(
@@ -66,13 +74,13 @@ def choose_sharing(
     members = threads // teams
     if members == 1:
         return Sharing(teams, 1, False)
-    if slices > 1:
+    if have_own_sums(slices, I, H, gates):
         return Sharing(teams, min(members, slices), False)
     # A member with one or two sequences loads as many weights as it multiplies; half of the units are half of the
-    # weights. From 256 units on, all weights no longer fit into one core's cache.
+    # weights.
     few = 2 * members > B if H < 128 else 2 * members >= B
     # Up to 32 units, a step takes as long as the meeting after it.
-    by_units = blocks >= members and P == H and ((members > B and H > 32) or H >= 256 or (H >= 64 and few))
+    by_units = blocks >= members and P == H and ((members > B and H > 32) or H >= _SHARED_UNITS or (H >= 64 and few))
     if not by_units:
         members = min(members, B)
     return Sharing(teams, members, by_units and members > 1)
@@ -134,7 +142,7 @@ class Job:
         self.h: np.ndarray | None = None
         self.lengths: _Lengths | None = None
         self.shape = (0, 0)
-        self.slices = 1  # of the batch, with sums of their own in training
+        self.slices = 1  # of the batch in training
         for plan in (self.forward_plan, self.backward_plan):
             for d, w in enumerate(weights):
                 for name, array in zip((p.W_IH, p.W_HH, p.B_IH, p.B_HH, p.W_HR), w, strict=True):
@@ -171,6 +179,11 @@ class Job:
             self._sharing_key = key
         return self._sharing
 
+    @property
+    def own_sums(self) -> bool:
+        """Whether every slice of the batch has sums of its own."""
+        return have_own_sums(self.slices, self.I, self.H, self.form.gates)
+
     # -- plans ---------------------------------------------------------------------------------------------
 
     def forget_forward_plan(self) -> None:
@@ -183,7 +196,9 @@ class Job:
         plan[p.MEMBERS], plan[p.TEAMS], plan[p.SPLIT_UNITS] = members, sharing.teams, sharing.by_units
         plan[p.SYNC] = workspace.address("sync", self.D * SYNC_STRIDE * members, np.dtype(np.int64))
         workspace.sync = workspace.view("sync", (self.D * SYNC_STRIDE * members,))
-        plan[p.SLICES] = slices = self.slices if self.slices > 1 else members
+        # Members that are more than the slices have parts of them, in memory that all share.
+        whole = self.own_sums or (self.slices >= members and not sharing.by_units)
+        plan[p.SLICES] = slices = self.slices if whole and self.slices > 1 else members
         plan[p.EDGES] = workspace.address("edges", slices + 1, np.dtype(np.int64))
         edges = workspace.view("edges", (slices + 1,))
         if self.lengths is None:
@@ -233,7 +248,8 @@ class Job:
         whole = training or self.lengths is not None
         plan[p.WHOLE] = whole
         plan[p.ROWS] = rows if whole else chunk * B
-        plan[p.BANDS] = 0 if self.slices == 1 or sharing.members == 1 else self._bands(B, sharing.members)
+        in_bands = not sharing.by_units and plan[p.SLICES] == self.slices > 1 < sharing.members
+        plan[p.BANDS] = self._bands(B, sharing.members) if in_bands else 0
         plan[p.Z] = work.address("z", D * self.blocks * int(plan[p.ROWS]) * self.slots)
         if self.cell == "lstm":
             plan[p.CARRY] = work.address("carry", D * self.blocks * (T + 1 if training else 1) * B * U)
@@ -265,6 +281,8 @@ class Job:
         T, B = self.shape
         plan, work = self.backward_plan, self.backward_memory
         plan[p.TAKEN_OVER] = self.forward_plan[p.TAKEN_OVER]
+        if plan[p.BANDS]:  # a member takes whole slices, and no units, even if there are other threads now
+            sharing = Sharing(sharing.teams, min(sharing.members, self.slices), False)
         key = (T, B, sharing, self.slices)
         if key == self._backward_key and self.lengths is None:
             return
@@ -273,10 +291,11 @@ class Job:
         D, I, H, P, U = self.D, self.I, self.H, self.P, self.lanes
         self._share(plan, work, T, B, sharing)
         rows = self._lengths_into(plan)
+        apart = self.own_sums
+        plan[p.ORDER] = self.slices
         goal = 256 if H >= 128 else 512 if H >= 64 else 1024
-        own_rows = -(-B // min(2, self.slices))  # of a step
+        own_rows = -(-B // min(2, self.slices)) if apart else B  # of a step
         plan[p.CHUNK] = chunk = max(1, goal // max(1, own_rows))
-        apart = self.slices > 1
         plan[p.PHASES] = backward.count_phases(T, chunk, sharing.by_units, apart)
         plan[p.SUMS] = 0
         if apart:
@@ -369,8 +388,8 @@ def layer_forward(cell, x, state, weights, lengths, training, x_copy=None):
         x = x.reshape(1, T * B, -1)[:, job.lengths.rows]
         state = tuple(part.take(job.lengths.order, axis=1) for part in state)
     job.shape = (T, B)
-    apart = training and lengths is None and T * B * job.flops_per_row >= SERIAL_FLOPS
-    job.slices = choose_slices(T, B, job.I, job.H, job.P, job.form.gates) if apart else 1
+    may_share = training and lengths is None and T * B * job.flops_per_row >= SERIAL_FLOPS
+    job.slices = choose_slices(T, B, job.H, job.P) if may_share else 1
     kept = training or lengths is not None  # slots that stay with the job; what the caller gets is a copy
     final = [np.empty(part.shape, x.dtype) for part in state]
     threads, sharing = _reserve(job, T, B)
