@@ -132,6 +132,11 @@ def ratio(baseline: list[float], ours: list[float]) -> dict[str, float]:
     return {"of_medians": statistics.median(baseline) / statistics.median(ours), "low": low, "high": high}
 
 
+def contradicts(one: Mapping[str, float]) -> bool:
+    """Whether a ratio's medians lie outside of what its rounds say: the machine changed its speed between rounds."""
+    return not 0.95 * one["low"] <= one["of_medians"] <= 1.05 * one["high"]
+
+
 def geometric_mean(values: list[float]) -> float:
     """Geometric mean of positive numbers."""
     return statistics.geometric_mean(values)

@@ -189,6 +189,12 @@ def test_ratio_is_paired_within_rounds():
     assert measure.ratio([2.0, 20.0, 4.0], [1.0, 10.0, 2.0]) == {"of_medians": 2.0, "low": 2.0, "high": 2.0}
 
 
+def test_a_machine_that_changes_its_speed_between_rounds_is_noticed():
+    theirs, ours = [12.0, 12.0, 12.0, 17.0, 17.0], [9.0, 9.0, 12.5, 12.5, 12.5]
+    assert measure.contradicts(measure.ratio(theirs, ours))
+    assert not measure.contradicts(measure.ratio(theirs, [theirs_one / 1.4 for theirs_one in theirs]))
+
+
 def test_every_candidate_is_timed_in_every_round():
     order = []
     runs = {name: lambda name=name: order.append(name) for name in "abc"}
