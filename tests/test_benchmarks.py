@@ -189,6 +189,13 @@ def test_ratio_is_paired_within_rounds():
     assert measure.ratio([2.0, 20.0, 4.0], [1.0, 10.0, 2.0]) == {"of_medians": 2.0, "low": 2.0, "high": 2.0}
 
 
+def test_the_machine_is_what_it_has_shown_at_its_best():
+    slow_memory = {"gflops": 200.0, "vectors": 4, "read_gb_per_s": {"L1": 300.0, "memory": 9.0}}
+    slow_core = {"gflops": 150.0, "vectors": 2, "read_gb_per_s": {"L1": 200.0, "memory": 20.0}}
+    best = {"gflops": 200.0, "vectors": 4, "read_gb_per_s": {"L1": 300.0, "memory": 20.0}}
+    assert recurrent._best_of(slow_memory, slow_core) == best == recurrent._best_of(slow_core, slow_memory)
+
+
 def test_a_machine_that_changes_its_speed_between_rounds_is_noticed():
     theirs, ours = [12.0, 12.0, 12.0, 17.0, 17.0], [9.0, 9.0, 12.5, 12.5, 12.5]
     assert measure.contradicts(measure.ratio(theirs, ours))
