@@ -189,9 +189,9 @@ def _retreat(plan, like, d, first, last, b0, b1, first_panel, last_panel, scratc
     varying, projected = get(plan, p.OFFSETS) != 0, get(plan, p.W_HR + d) != 0
     dh = step(scratch, MAX_ROWS * _SUMS * U)
     zeros = step(scratch, MAX_ROWS * (_SUMS + _DH + _EDGE) * U)
-    columns = H if projected else P
-    if projected:
-        last_panel = panel_count(H, U)
+    columns, first_here, last_here = P, first_panel, last_panel
+    if projected:  # the units before the projection, of which nobody else has a share
+        columns, first_here, last_here = H, 0, panel_count(H, U)
     # Where everything of the first sequence lies at step 0, and how far it is to the next step, block, or vector of
     # units. A step of a small layer takes as long as working this out.
     in_band = band_of(plan, b0)[1]
@@ -218,8 +218,8 @@ def _retreat(plan, like, d, first, last, b0, b1, first_panel, last_panel, scratc
         before, after = (t + 2, t + 1) if d else (t, t + 1)
         carry_before, carry_after = (t + 1, t) if d else (t, t + 1)
         here, going_on = min(b1, now) - b0, min(b1, now, past) - b0
-        for n in range(first_panel, last_panel):
-            panel = n if number & 1 == 0 else first_panel + last_panel - 1 - n
+        for n in range(first_here, last_here):
+            panel = n if number & 1 == 0 else first_here + last_here - 1 - n
             n0 = panel_start(columns, U, panel)
             vectors = panel_vectors(columns - n0, U)
             b = 0
