@@ -51,7 +51,7 @@ from lstm_numba.cpu.simd import lanes as lanes_for
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
 from lstm_numba.cpu.workspace import scratch as scratch_of
-from lstm_numba.jit import kernel
+from lstm_numba.jit import INNER, kernel
 
 # Entries of the plan beyond those that every kernel shares.
 _S, _N = p.LENGTH, p.LENGTH + 1  # keys, heads
@@ -73,7 +73,7 @@ _SCORE_COST = 150  # operations per score beside the products: only decides when
 _BLOCK_Q = 8 * MAX_ROWS  # queries of a block
 _BLOCK_S = 128  # keys of a block, or one panel of keys if that is more
 
-_UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
+_UNIT = INNER | {"fastmath": {"contract"}}
 _SUMS = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}}  # sums may run in several lanes
 
 

@@ -19,10 +19,12 @@ from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.cell_blocks import (
     GRU_FORM,
     LSTM_FORM,
+    PROJECTED_LSTM_FORM,
     RNN_RELU_FORM,
     RNN_TANH_FORM,
     Form,
     cell_block_grad,
+    if_projected,
     one_gate,
 )
 from lstm_numba.cpu.forward import (
@@ -41,7 +43,9 @@ from lstm_numba.cpu.launch import Kernel
 from lstm_numba.cpu.packing import pack_panels, panel_count, panel_start, panel_vectors
 from lstm_numba.cpu.simd import (
     MAX_ROWS,
+    ONE,
     VECTORS,
+    ZERO,
     add_vector,
     call_tile,
     clear_vector,
@@ -54,8 +58,9 @@ from lstm_numba.cpu.simd import (
     step,
     store_part,
 )
+from lstm_numba.jit import INNER
 
-_UNIT = {"error_model": "numpy"}
+_UNIT = INNER
 
 # A member's scratch, in vectors per row of the tile: sums over rows, dh, edge of a result; then zeros, ones, and the
 # panel of x or h that a weight gradient is computed from.
@@ -80,7 +85,7 @@ def tile_widths(form: Form, lanes: int, *columns: int) -> set[int]:
     return widths
 
 
-@njit(forceinline=True, **_UNIT)
+@njit(inline="always", **_UNIT)
 def _product(plan, vectors, rows, C, c_row, S, s_row, A, a_row, a_step, B, K, segments, segment_step):
     """C = S + A @ B with the tile of the given width."""
     tile = get(plan, p.TILES + vectors)
@@ -120,20 +125,8 @@ def _begin(plan, like, d, part, form):
     W_hh, W_ih = pointer_at(get(plan, p.W_HH + d), like), pointer_at(get(plan, p.W_IH + d), like)
     pack_panels(packed_hh, W_hh, P, H, form.gates, form.turn_hh, u0, u1, blocks, width)
     pack_panels(packed_ih, W_ih, I, H, form.gates, form.turn_ih, u0, u1, blocks, width)
-    if get(plan, p.W_HR + d) != 0 and part == 0:
-        packed_hr = step(pointer_at(get(plan, p.PACKED_HR), like), d * _padded(plan, like) * ((H + U - 1) // U * U))
-        pack_panels(
-            packed_hr,
-            pointer_at(get(plan, p.W_HR + d), like),
-            H,
-            P,
-            1,
-            0,
-            0,
-            _padded(plan, like) // U,
-            _padded(plan, like) // U,
-            U,
-        )
+    if part == 0:
+        if_projected(form, _pack_projection, plan, like, d)
     for b in range(share(B, members, part), share(B, members, part + 1)):
         target = step(pointer_at(get(plan, p.DH_START), like), (d * B + b) * _padded(plan, like))
         source = step(pointer_at(get(plan, p.DH_N), like), (d * B + b) * P)
@@ -151,12 +144,20 @@ def _begin(plan, like, d, part, form):
 
 
 @njit(**_UNIT)
+def _pack_projection(plan, like, d):
+    U, H, P, padded = lanes_of(like), get(plan, p.H), get(plan, p.P), _padded(plan, like)
+    packed_hr = step(pointer_at(get(plan, p.PACKED_HR), like), d * padded * ((H + U - 1) // U * U))
+    W_hr, panels = pointer_at(get(plan, p.W_HR + d), like), padded // U
+    pack_panels(packed_hr, W_hr, H, P, ONE, ZERO, ZERO, panels, panels, padded // panels)
+
+
+@njit(**_UNIT)
 def _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, segments, start, start_row, target, slots, form):
     """``target = start + dz[rows] @ W_hh[:, panel]``"""
     width = form.vectors * lanes_of(like)
     depth = get(plan, p.BLOCKS) * form.gates * width
     W = step(pointer_at(get(plan, p.PACKED_HH), like), d * depth * _padded(plan, like) + n0 * depth)
-    dz = step(_z(plan, like, d, 0, row, slots), form.first_hh * width)
+    dz = step(_z(plan, like, d, ZERO, row, slots), form.first_hh * width)
     step_of_block = get(plan, p.ROWS) * slots
     columns = vectors * lanes_of(like)
     tile = get(plan, p.SPLIT_TILES + vectors)
@@ -195,10 +196,10 @@ def _retreat(plan, like, d, first, last, b0, b1, first_panel, last_panel, scratc
     # Where everything of the first sequence lies at step 0, and how far it is to the next step, block, or vector of
     # units. A step of a small layer takes as long as working this out.
     in_band = band_of(plan, b0)[1]
-    z_0, z_block, first_z = _z(plan, like, d, 0, 0, slots), get(plan, p.ROWS) * slots, z_row(plan, 0, b0)
-    h_0, h_row, h_step = h_of(plan, like, d, 0, b0), D * P, in_band * D * P
-    carry_0, carry_unit, carry_step = carry_of(plan, like, d, 0, 0, b0), carry_block(plan, like), in_band * U
-    dcarry_0, dcarry_unit = _dcarry_of(plan, like, d, 0, b0), B * U
+    z_0, z_block, first_z = _z(plan, like, d, ZERO, ZERO, slots), get(plan, p.ROWS) * slots, z_row(plan, ZERO, b0)
+    h_0, h_row, h_step = h_of(plan, like, d, ZERO, b0), D * P, in_band * D * P
+    carry_0, carry_unit, carry_step = carry_of(plan, like, d, ZERO, ZERO, b0), carry_block(plan, like), in_band * U
+    dcarry_0, dcarry_unit = _dcarry_of(plan, like, d, ZERO, b0), B * U
     dy_0 = step(pointer_at(get(plan, p.DY), like), d * P)
     start_0 = step(pointer_at(get(plan, p.DH_START), like), (d * B + b0) * padded)
     W_0 = step(pointer_at(get(plan, p.PACKED_HH), like), d * depth * padded)
@@ -214,7 +215,8 @@ def _retreat(plan, like, d, first, last, b0, b1, first_panel, last_panel, scratc
         if past > now:
             _finish(plan, like, d, t_next, max(b0, now), min(b1, past), first_panel, last_panel, scratch, form)
         if projected:
-            _retreat_projection(plan, like, d, t, t_next, past, b0, min(b1, now), scratch, slots, form)
+            end = min(b1, now)
+            if_projected(form, _retreat_projection, plan, like, d, t, t_next, past, b0, end, scratch, slots, form)
         before, after = (t + 2, t + 1) if d else (t, t + 1)
         carry_before, carry_after = (t + 1, t) if d else (t, t + 1)
         here, going_on = min(b1, now) - b0, min(b1, now, past) - b0
@@ -231,7 +233,7 @@ def _retreat(plan, like, d, first, last, b0, b1, first_panel, last_panel, scratc
                     rows = (end - b + groups - 1) // groups
                     dy, dy_row = step(dy_0, (row + b) * h_row + n0), h_row
                     if projected:
-                        _times_projection(plan, like, d, row + b, rows, n0, vectors, dh, zeros)
+                        if_projected(form, _times_projection, plan, like, d, row + b, rows, n0, vectors, dh, zeros)
                         dy, dy_row = zeros, 0
                     else:
                         tile, W = get(plan, p.SPLIT_TILES + vectors), step(W_0, n0 * depth)
@@ -332,7 +334,7 @@ def _finish(plan, like, d, t, b0, b1, first_panel, last_panel, scratch, form):
             rows = min(MAX_ROWS, b1 - b)
             row = z_row(plan, t, b)
             K = form.gates * width
-            _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, blocks, zeros, 0, dh, slots, form)
+            _dz_times_weights(plan, like, d, row, rows, n0, vectors, K, blocks, zeros, ZERO, dh, slots, form)
             for r in range(rows):
                 target = step(pointer_at(get(plan, p.DH0), like), (d * B + b + r) * P + n0)
                 for v in range(vectors):
@@ -426,7 +428,7 @@ def _weight_gradients(plan, like, d, t0, t1, n_slice, b0, b1, u0, u1, scratch, f
         dW = _target(plan, like, d, n_slice, name, place)
         first = form.first_hh if recurrent else form.first_ih
         turn = form.turn_hh if recurrent else form.turn_ih
-        n0 = 0
+        n0 = ZERO
         while n0 < N:
             vectors = panel_vectors(N - n0, U)
             rows = 0
@@ -444,7 +446,7 @@ def _weight_gradients(plan, like, d, t0, t1, n_slice, b0, b1, u0, u1, scratch, f
                 j0 = block * width
                 count = min(width, H - j0)
                 A = step(_z(plan, like, d, block, row_0, slots), (first + n) * width)
-                K, runs = (b1 - b0, t1 - t0) if spread else (rows, 1)
+                K, runs = (b1 - b0, t1 - t0) if spread else (rows, ONE)
                 to, far = gate * H + j0, in_band * slots
                 _add_rows_product(plan, dW, to, count, N, n0, vectors, A, slots, panel, K, runs, far, edge)
             n0 += vectors * U
@@ -472,7 +474,7 @@ def _bias_gradients(plan, like, d, n_slice, row_0, rows, runs, far, u0, u1, scra
             if form.slots == 4:
                 _product(plan, 4, 1, sums, slots, start, 0, one, 0, 0, z, rows, 1, 0)
             else:
-                one_gate(plan, 1, sums, slots, start, 0, one, 0, 0, z, rows)
+                one_gate(plan, ONE, sums, slots, start, ZERO, one, ZERO, ZERO, z, rows)
         count = min(width, H - block * width)
         for n in range(form.gates):
             to_ih = (n + form.turn_ih) % form.gates * H + block * width
@@ -495,15 +497,15 @@ def _projection_gradient(plan, like, d, t0, t1, first, last, scratch):
     dW = pointer_at(get(plan, p.DW_HR + d), like)
     total = pointer_at(get(plan, p.DH_TOTAL), like)
     A = step(total, (d * first_row(plan, get(plan, p.T)) + row_0) * padded + first)
-    n0 = 0
+    n0 = ZERO
     while n0 < H:
         vectors = panel_vectors(H - n0, U)
         done = 0
         for t in range(t0, t1):
             count = active_rows(plan, t)
-            _gather(step(panel, done * vectors * U), m_of(plan, like, d, t, 0), H, count, n0, vectors * U, H)
+            _gather(step(panel, done * vectors * U), m_of(plan, like, d, t, ZERO), H, count, n0, vectors * U, H)
             done += count
-        _add_rows_product(plan, dW, first, last - first, H, n0, vectors, A, padded, panel, rows, 1, 0, edge)
+        _add_rows_product(plan, dW, first, last - first, H, n0, vectors, A, padded, panel, rows, ONE, ZERO, edge)
         n0 += vectors * U
 
 
@@ -520,7 +522,7 @@ def _input_gradient(plan, like, d, z_0, x_0, z_far, x_far, count, runs, z_next, 
     W = step(pointer_at(get(plan, p.PACKED_IH), like), d * depth * ((I + U - 1) // U * U))
     dx = step(pointer_at(get(plan, p.DX), like), d * first_row(plan, get(plan, p.T)) * I)
     K, segment = form.gates * width, get(plan, p.ROWS) * slots
-    n0 = 0
+    n0 = ZERO
     while n0 < I:
         vectors = panel_vectors(I - n0, U)
         columns = vectors * U
@@ -531,7 +533,7 @@ def _input_gradient(plan, like, d, z_0, x_0, z_far, x_far, count, runs, z_next, 
             while groups > 0:
                 rows = (count - done + groups - 1) // groups
                 row = z_0 + run * z_next + done * z_far
-                dz = step(_z(plan, like, d, 0, row, slots), form.first_ih * width)
+                dz = step(_z(plan, like, d, ZERO, row, slots), form.first_ih * width)
                 C = step(dx, (x_0 + run * x_next + done * x_far) * I + n0)
                 whole = n0 + columns <= I
                 to, to_row = (C, x_far * I) if whole else (edge, columns)
@@ -575,7 +577,8 @@ def _products(plan, like, d, t0, t1, part, first_slice, last_slice, sums_all, sc
         )
     if get(plan, p.W_HR + d) != 0:
         P = get(plan, p.P)
-        _projection_gradient(plan, like, d, t0, t1, share(P, members, part), share(P, members, part + 1), scratch)
+        r0, r1 = share(P, members, part), share(P, members, part + 1)
+        if_projected(form, _projection_gradient, plan, like, d, t0, t1, r0, r1, scratch)
     if apart or get(plan, p.BANDS) != 0:  # a member's own sequences
         b0, b1 = get(edges, first_slice), get(edges, last_slice)
         in_band = band_of(plan, b0)[1]
@@ -623,13 +626,13 @@ def _add_sums(plan, like, d, name, place, size, part):
 def _add_all_sums(plan, like, d, part, form):
     I, H, P = get(plan, p.I), get(plan, p.H), get(plan, p.P)
     rows = form.gates * H
-    _add_sums(plan, like, d, p.DW_IH, 0, rows * I, part)
+    _add_sums(plan, like, d, p.DW_IH, ZERO, rows * I, part)
     _add_sums(plan, like, d, p.DW_HH, rows * I, rows * P, part)
     _add_sums(plan, like, d, p.DB_IH, rows * (I + P), rows, part)
     _add_sums(plan, like, d, p.DB_HH, rows * (I + P + 1), rows, part)
 
 
-@njit(**_UNIT)
+@njit(inline="always", **_UNIT)  # by Numba: not compiled once for itself and once more in its only caller
 def _run_phase(plan, like, d, phase, part, member, form):
     """One member's part of a phase. The phases: packing; for every chunk its scan and its products; dh0 and dc0.
 
@@ -688,7 +691,7 @@ def _run_phase(plan, like, d, phase, part, member, form):
             if get(plan, p.BANDS) == 0 and not apart:
                 b0, b1 = share(B, members, part), share(B, members, part + 1)
             t = T - 1 if d else 0
-            _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), 0, panels, scratch, form)
+            _finish(plan, like, d, t, b0, min(b1, active_rows(plan, t)), ZERO, panels, scratch, form)
         n = end
 
 
@@ -702,6 +705,10 @@ def count_phases(T: int, chunk: int, by_units: bool, apart: bool) -> int:
 
 def _lstm(plan, like, d, phase, part, member):
     _run_phase(plan, like, d, phase, part, member, LSTM_FORM)
+
+
+def _projected_lstm(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, PROJECTED_LSTM_FORM)
 
 
 def _gru(plan, like, d, phase, part, member):
@@ -719,6 +726,7 @@ def _rnn_relu(plan, like, d, phase, part, member):
 _TILES = {1, 2, 4}
 BACKWARD = {
     "lstm": Kernel(_lstm, _TILES, _TILES),
+    "lstm, projected": Kernel(_projected_lstm, _TILES, _TILES),
     "gru": Kernel(_gru, _TILES, _TILES),
     "rnn_tanh": Kernel(_rnn_tanh, _TILES, _TILES),
     "rnn_relu": Kernel(_rnn_relu, _TILES, _TILES),

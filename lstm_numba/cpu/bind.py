@@ -7,7 +7,7 @@ from numba.extending import intrinsic
 
 from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.simd import VECTOR_UNIT, address_of, get, pointer, pointer_at
-from lstm_numba.jit import kernel
+from lstm_numba.jit import INNER, kernel
 
 _WORDS = VECTOR_UNIT.bytes // 4  # 32-bit words per vector register
 _STREAMS = 4  # vectors in flight, to hide the latency of the multiplication
@@ -22,7 +22,7 @@ def to_next_lines(array):
     return -address_of(pointer(array)) % CACHE_LINES
 
 
-@njit(error_model="numpy")
+@njit(**INNER)
 def _where(array):
     return address_of(pointer(array))
 
@@ -90,7 +90,7 @@ def _hash_vectors(typing_context, p, blocks):
     return types.int64(p, types.int64), codegen
 
 
-@njit(error_model="numpy")
+@njit(**INNER)
 def _hash(plan, address, numbers, itemsize, seed):
     if address == 0:
         return seed * 31

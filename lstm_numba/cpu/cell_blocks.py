@@ -34,7 +34,9 @@ from lstm_numba.cells import (
 from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.simd import (
     MAX_ROWS,
+    ONE,
     VECTORS,
+    ZERO,
     call_tile,
     copy_vector,
     get,
@@ -45,8 +47,9 @@ from lstm_numba.cpu.simd import (
     step,
     store_part,
 )
+from lstm_numba.jit import INNER
 
-_UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
+_UNIT = INNER | {"fastmath": {"contract"}}
 
 # Four gates are one tile of four vectors, or two of two; three gates are one of three, or three of one.
 FOUR = 4 // min(VECTORS, 4)  # panels for four vectors
@@ -90,7 +93,7 @@ def one_gate(plan, rows, C, c_row, S, s_row, A, a_row, a_step, W, K):
 @njit(**_UNIT)
 def lstm_input(plan, rows, z, z_row, bias, x, x_row, W, K):
     """Input's share of z for a few rows of a block."""
-    four_gates(plan, rows, z, z_row, bias, 0, x, x_row, 1, W, K)
+    four_gates(plan, rows, z, z_row, bias, ZERO, x, x_row, 1, W, K)
 
 
 @njit(**_UNIT)
@@ -212,7 +215,7 @@ def lstm_block_grad(
 def gru_input(plan, rows, z, z_row, bias, x, x_row, W, K):
     """Input's share of z for a few rows of a block; the slot of n_h gets its bias."""
     U = lanes_of(z)
-    three_gates(plan, rows, z, z_row, bias, 0, x, x_row, 1, W, K)
+    three_gates(plan, rows, z, z_row, bias, ZERO, x, x_row, 1, W, K)
     for r in range(rows):
         copy_vector(step(z, r * z_row + 3 * U), step(bias, 3 * U))
 
@@ -316,13 +319,13 @@ def _store_rnn(rows, h, out_row, count, fewer, buffer):
 @njit(**_UNIT)
 def rnn_input(plan, rows, z, z_row, bias, x, x_row, W, K):
     """Input's share of z for a few rows of a block."""
-    one_gate(plan, rows, z, z_row, bias, 0, x, x_row, 1, W, K)
+    one_gate(plan, rows, z, z_row, bias, ZERO, x, x_row, ONE, W, K)
 
 
 @njit(**_UNIT)
 def rnn_product(plan, rows, W, K, z, z_row, h_prev, h_row, product):
     """Pre-activations of a block; arguments as for :func:`lstm_product`."""
-    one_gate(plan, rows, product, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, 1, W, K)
+    one_gate(plan, rows, product, VECTORS * lanes_of(z), z, z_row, h_prev, h_row, ONE, W, K)
 
 
 @njit(**_UNIT)
@@ -413,6 +416,10 @@ class LSTMForm(Form):
     """Slots i, f, g, o."""
 
 
+class ProjectedLSTMForm(LSTMForm):
+    """The same, with kernels of their own: others need not wait until code for the projection is compiled."""
+
+
 class GRUForm(Form):
     """Slots n_x, r, z, n_h: the input product fills the first three, the recurrent product the last three."""
 
@@ -426,6 +433,7 @@ class RNNReluForm(Form):
 
 
 LSTM_FORM = LSTMForm(4, 4, 1, 0, 0, 0, 0, 4 // FOUR)
+PROJECTED_LSTM_FORM = ProjectedLSTMForm(*LSTM_FORM)
 GRU_FORM = GRUForm(3, 4, 1, 0, 2, 1, 0, 3 // THREE)
 RNN_TANH_FORM = RNNTanhForm(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)
 RNN_RELU_FORM = RNNReluForm(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)
@@ -433,14 +441,31 @@ PROJECTION_FORM = Form(1, 1, VECTORS, 0, 0, 0, 0, VECTORS)  # W_hr, packed like 
 FORMS = {"lstm": LSTM_FORM, "gru": GRU_FORM, "rnn_tanh": RNN_TANH_FORM, "rnn_relu": RNN_RELU_FORM}
 
 
+def _of_cell(form, functions):
+    """The function for the cell of this form, or for the one it is derived from."""
+    return next(functions[kind] for kind in form.instance_class.__mro__ if kind in functions)
+
+
+def if_projected(form, function, *arguments):
+    """Call a function if the cell of this form projects its hidden state; for others it is not even compiled."""
+    raise NotImplementedError("if_projected is for compiled code")
+
+
+@overload(if_projected, jit_options=_UNIT)
+def _compiled_if_projected(form, function, *arguments):
+    if form.instance_class is ProjectedLSTMForm:
+        return lambda form, function, *arguments: function(*arguments)
+    return lambda form, function, *arguments: None
+
+
 def cell_input(form, plan, rows, z, z_row, bias, x, x_row, W, K):
     """Input's share of z, for the cell of this form."""
     raise NotImplementedError("cell_input is for compiled code")
 
 
-@overload(cell_input, jit_options=_UNIT)
+@overload(cell_input, inline="always", jit_options=_UNIT)
 def _compiled_cell_input(form, plan, rows, z, z_row, bias, x, x_row, W, K):
-    function = {LSTMForm: lstm_input, GRUForm: gru_input}.get(form.instance_class, rnn_input)
+    function = _of_cell(form, {LSTMForm: lstm_input, GRUForm: gru_input, Form: rnn_input})
     return lambda form, plan, rows, z, z_row, bias, x, x_row, W, K: function(plan, rows, z, z_row, bias, x, x_row, W, K)
 
 
@@ -449,9 +474,9 @@ def cell_product(form, plan, rows, W, K, z, z_row, h_prev, h_row, product):
     raise NotImplementedError("cell_product is for compiled code")
 
 
-@overload(cell_product, jit_options=_UNIT)
+@overload(cell_product, inline="always", jit_options=_UNIT)
 def _compiled_cell_product(form, plan, rows, W, K, z, z_row, h_prev, h_row, product):
-    function = {LSTMForm: lstm_product, GRUForm: gru_product}.get(form.instance_class, rnn_product)
+    function = _of_cell(form, {LSTMForm: lstm_product, GRUForm: gru_product, Form: rnn_product})
 
     def multiply(form, plan, rows, W, K, z, z_row, h_prev, h_row, product):
         function(plan, rows, W, K, z, z_row, h_prev, h_row, product)
@@ -466,16 +491,17 @@ def cell_gates(
     raise NotImplementedError("cell_gates is for compiled code")
 
 
-@overload(cell_gates, jit_options=_UNIT)
+@overload(cell_gates, inline="always", jit_options=_UNIT)
 def _compiled_cell_gates(
     form, rows, z, z_row, h_own, h_row, carry_in, carry_out, carry_row, h, out_row, count, fewer, keep, product, rest
 ):
-    function = {
+    functions = {
         LSTMForm: lstm_gates,
         GRUForm: gru_gates,
         RNNTanhForm: rnn_tanh_gates,
         RNNReluForm: rnn_relu_gates,
-    }[form.instance_class]
+    }
+    function = _of_cell(form, functions)
 
     def gates(
         form,
@@ -507,14 +533,15 @@ def cell_block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev
     raise NotImplementedError("cell_block_grad is for compiled code")
 
 
-@overload(cell_block_grad, jit_options=_UNIT)
+@overload(cell_block_grad, inline="always", jit_options=_UNIT)
 def _compiled_cell_block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count):
-    function = {
+    functions = {
         LSTMForm: lstm_block_grad,
         GRUForm: gru_block_grad,
         RNNTanhForm: rnn_tanh_block_grad,
         RNNReluForm: rnn_relu_block_grad,
-    }[form.instance_class]
+    }
+    function = _of_cell(form, functions)
 
     def block_grad(form, rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count):
         function(rows, z, z_row, dh, dh_row, dy, dy_row, dcarry, c_prev, c, h_prev, h, h_row, count)

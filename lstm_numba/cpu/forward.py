@@ -16,6 +16,7 @@ from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.cell_blocks import (
     GRU_FORM,
     LSTM_FORM,
+    PROJECTED_LSTM_FORM,
     PROJECTION_FORM,
     RNN_RELU_FORM,
     RNN_TANH_FORM,
@@ -25,13 +26,16 @@ from lstm_numba.cpu.cell_blocks import (
     cell_gates,
     cell_input,
     cell_product,
+    if_projected,
     one_gate,
 )
 from lstm_numba.cpu.launch import Kernel
 from lstm_numba.cpu.packing import pack_bias, pack_block
 from lstm_numba.cpu.simd import (
     MAX_ROWS,
+    ONE,
     VECTORS,
+    ZERO,
     clear_vector,
     copy_row,
     get,
@@ -41,8 +45,9 @@ from lstm_numba.cpu.simd import (
     step,
     store_part,
 )
+from lstm_numba.jit import INNER
 
-_UNIT = {"error_model": "numpy"}
+_UNIT = INNER
 BUFFER_VECTORS = 7  # vectors per row of the largest buffer that a block or a projection uses, forward
 
 
@@ -177,7 +182,7 @@ def _copy_output(plan, like, d, t0, t1, b0, b1):
     B, P, D = get(plan, p.B), get(plan, p.P), get(plan, p.D)
     if D == 1 and b1 - b0 == B:  # all of it lies side by side
         y = step(pointer_at(get(plan, p.Y), like), t0 * B * P)
-        copy_row(y, h_of(plan, like, 0, t0 + 1, 0), (t1 - t0) * B * P)
+        copy_row(y, h_of(plan, like, d, t0 + 1, b0), (t1 - t0) * B * P)
         return
     together = max(1, b1 - b0) if D == 1 else 1  # sequences that lie side by side
     for t in range(t0, t1):
@@ -202,16 +207,20 @@ def _pack(plan, like, d, part, form):
         pack_block(step(packed_ih, block * I * packed), W_ih, I, H, form.gates, form.turn_ih, block, width, form.panel)
         pack_block(step(packed_hh, block * P * packed), W_hh, P, H, form.gates, form.turn_hh, block, width, form.panel)
         pack_bias(step(bias, block * slots), b_ih, b_hh, get(plan, p.B_IH + d) != 0, H, form, block, width)
-    if get(plan, p.W_HR + d) != 0 and part == 0:
-        W_hr = pointer_at(get(plan, p.W_HR + d), like)
-        wide = PROJECTION_FORM.vectors * U
-        panels = (P + wide - 1) // wide
-        packed_hr = step(pointer_at(get(plan, p.PACKED_HR), like), d * panels * H * wide)
-        for n in range(panels):
-            target = step(packed_hr, n * H * wide)
-            pack_block(
-                target, W_hr, H, P, PROJECTION_FORM.gates, PROJECTION_FORM.turn_hh, n, wide, PROJECTION_FORM.panel
-            )
+    if part == 0:
+        if_projected(form, _pack_projection, plan, like, d)
+
+
+@njit(**_UNIT)
+def _pack_projection(plan, like, d):
+    H, P = get(plan, p.H), get(plan, p.P)
+    form = PROJECTION_FORM
+    W_hr, wide = pointer_at(get(plan, p.W_HR + d), like), form.vectors * lanes_of(like)
+    panels = (P + wide - 1) // wide
+    packed_hr = step(pointer_at(get(plan, p.PACKED_HR), like), d * panels * H * wide)
+    for n in range(panels):
+        target = step(packed_hr, n * H * wide)
+        pack_block(target, W_hr, H, P, form.gates, form.turn_hh, n, wide, form.panel)
 
 
 @njit(**_UNIT)
@@ -300,10 +309,13 @@ def _advance(plan, like, d, t0, t1, first, last, b0, b1, first_block, last_block
     # Where everything of the first sequence lies in the first block at step 0, and how far it is to the next of them.
     # A step of a small layer takes as long as working this out.
     in_band = band_of(plan, b0)[1]
-    h_0, h_row, h_step = h_of(plan, like, d, 0, b0), D * P, in_band * D * P
-    carry_0, to_next_carry = carry_of(plan, like, d, 0, 0, b0), carry_block(plan, like)
+    h_0, h_row, h_step = h_of(plan, like, d, ZERO, b0), D * P, in_band * D * P
+    carry_0, to_next_carry = carry_of(plan, like, d, ZERO, ZERO, b0), carry_block(plan, like)
     carry_step = in_band * U if keep else 0
-    z_0, z_block = step(pointer_at(get(plan, p.Z), like), _z_row(plan, d, 0, 0, slots)), _z_row(plan, 0, 1, 0, slots)
+    z_0, z_block = (
+        step(pointer_at(get(plan, p.Z), like), _z_row(plan, d, ZERO, ZERO, slots)),
+        _z_row(plan, ZERO, ONE, ZERO, slots),
+    )
     z_first = _first_z_row(plan, t0, t0, b0, b1)
     z_step = in_band if get(plan, p.WHOLE) else b1 - b0
     W_0 = step(pointer_at(get(plan, p.PACKED_HH), like), d * blocks * P * packed)
@@ -367,7 +379,7 @@ def _advance(plan, like, d, t0, t1, first, last, b0, b1, first_block, last_block
                 b += rows
                 groups -= 1
         if projected:
-            _project(plan, like, d, t, b0, b0 + here, buffer)
+            if_projected(form, _project, plan, like, d, t, b0, b0 + here, buffer)
 
 
 @njit(**_UNIT)
@@ -397,7 +409,7 @@ def _project(plan, like, d, t, b0, b1, buffer):
             rows = (b1 - b + groups - 1) // groups
             W = step(packed, panel * H * wide)
             zeros = step(buffer, MAX_ROWS * wide)
-            one_gate(plan, rows, buffer, wide, zeros, 0, m_of(plan, like, d, t, b), H, 1, W, H)
+            one_gate(plan, rows, buffer, wide, zeros, ZERO, m_of(plan, like, d, t, b), H, ONE, W, H)
             for r in range(rows):
                 h = step(h_of(plan, like, d, t + 1, b + r), panel * wide)
                 for v in range(0, min(wide, P - panel * wide), U):
@@ -420,7 +432,7 @@ def _chunk(plan, d, number):
     return (T - last, T - first) if d else (first, last)
 
 
-@njit(**_UNIT)
+@njit(inline="always", **_UNIT)  # by Numba: not compiled once for itself and once more in its only caller
 def _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form):
     """Work on one chunk: its input product (kind 0), its step number ``kind - 1``, or all of it (kind -1)."""
     t0, t1 = _chunk(plan, d, number)
@@ -431,7 +443,7 @@ def _run_chunk(plan, like, d, number, kind, b0, b1, u0, u1, buffer, form):
         _advance(plan, like, d, t0, t1, first, last, b0, b1, u0, u1, buffer, form)
 
 
-@njit(**_UNIT)
+@njit(inline="always", **_UNIT)  # by Numba: not compiled once for itself and once more in its only caller
 def _run_phase(plan, like, d, phase, part, member, form):
     """One member's part of a phase. The phases: packing if needed, then
 
@@ -491,6 +503,10 @@ def _lstm(plan, like, d, phase, part, member):
     _run_phase(plan, like, d, phase, part, member, LSTM_FORM)
 
 
+def _projected_lstm(plan, like, d, phase, part, member):
+    _run_phase(plan, like, d, phase, part, member, PROJECTED_LSTM_FORM)
+
+
 def _gru(plan, like, d, phase, part, member):
     _run_phase(plan, like, d, phase, part, member, GRU_FORM)
 
@@ -504,7 +520,8 @@ def _rnn_relu(plan, like, d, phase, part, member):
 
 
 FORWARD = {
-    "lstm": Kernel(_lstm, {TILE_OF_FOUR, TILE_OF_ONE}),
+    "lstm": Kernel(_lstm, {TILE_OF_FOUR}),
+    "lstm, projected": Kernel(_projected_lstm, {TILE_OF_FOUR, TILE_OF_ONE}),
     "gru": Kernel(_gru, {TILE_OF_THREE}),
     "rnn_tanh": Kernel(_rnn_tanh, {TILE_OF_ONE}),
     "rnn_relu": Kernel(_rnn_relu, {TILE_OF_ONE}),

@@ -19,8 +19,9 @@ from lstm_numba.cpu.launch import Kernel, available_threads, launch, release_thr
 from lstm_numba.cpu.simd import get, pointer_at, step
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
+from lstm_numba.jit import INNER
 
-_UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
+_UNIT = INNER | {"fastmath": {"contract"}}
 
 # Two arrays that only this cell has, in entries of the plan that it has no other use for.
 _RESET = p.M_SLOTS  # (D, T, B, H) r * h_prev

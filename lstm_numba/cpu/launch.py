@@ -30,7 +30,7 @@ from lstm_numba.cpu.simd import (
 )
 from lstm_numba.cpu.teams import SYNC_STRIDE, first_part, next_part
 from lstm_numba.cpu.threads import get_num_threads
-from lstm_numba.jit import kernel, stamped_cache
+from lstm_numba.jit import INNER, kernel, stamped_cache
 
 _OPTIONS = {"nopython": True, "error_model": "numpy", "fastmath": {"contract"}}
 
@@ -148,7 +148,7 @@ def _call(typing_context, address, plan, d, phase, part, member):
     return types.void(size, types.CPointer(size), size, size, size, size), codegen
 
 
-@njit(error_model="numpy")
+@njit(**INNER)
 def _run_member(address, plan, member):
     """What one thread does: its part of every phase, and other members' parts if they do not come."""
     before = flush_denormals()
@@ -163,7 +163,7 @@ def _run_member(address, plan, member):
     restore_denormals(before)
 
 
-@njit(error_model="numpy")
+@njit(**INNER)
 def run_alone(address, plan):
     """All phases of a plan in this thread, for one direction: no team, no waiting."""
     for phase in range(get(plan, p.PHASES)):

@@ -22,7 +22,7 @@ from lstm_numba.cpu.launch import (
 from lstm_numba.cpu.simd import address_of, get, pointer, pointer_at, step
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
-from lstm_numba.jit import kernel
+from lstm_numba.jit import INNER, kernel
 
 # Entries of the plan beyond those that every kernel shares: sizes, then addresses of arrays.
 _ROWS, _E, _CENTRE = p.LENGTH, p.LENGTH + 1, p.LENGTH + 2
@@ -37,7 +37,7 @@ _COST = {"norm": 50, "gelu": 70}  # operations per number: only decides when a s
 
 # Sums over the features run in several lanes; that reorders them, so they are not the same bits as a plain loop's.
 _SUMS = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}}
-_UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
+_UNIT = INNER | {"fastmath": {"contract"}}
 
 
 @njit(**_UNIT)

@@ -11,8 +11,9 @@ and the slot number ``n`` of those holds gate ``(n + turn) mod G`` of the weight
 from numba import njit
 
 from lstm_numba.cpu.simd import VECTORS, clear_vector, get, lanes_of, load_part, put, step, transpose
+from lstm_numba.jit import INNER
 
-_UNIT = {"error_model": "numpy"}
+_UNIT = INNER
 
 
 @njit(**_UNIT)

@@ -43,7 +43,7 @@ from lstm_numba.cpu.simd import lanes as lanes_for
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
 from lstm_numba.cpu.workspace import scratch as scratch_of
-from lstm_numba.jit import kernel
+from lstm_numba.jit import INNER, kernel
 
 # Entries of the plan beyond those that every kernel shares. The result is (M, N), the sum runs over K.
 _M, _N, _K = p.LENGTH, p.LENGTH + 1, p.LENGTH + 2
@@ -61,7 +61,7 @@ _LENGTH = p.LENGTH + 17
 
 _BLOCK_K = 256  # terms of a sum that one pass over the panels adds
 _BLOCK_STRIPS = 16  # strips of MAX_ROWS rows that share a panel while it is in the cache
-_UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
+_UNIT = INNER | {"fastmath": {"contract"}}
 _REORDERED = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}}
 
 # Below this many multiplications NumPy's product uses one thread anyway, and starts sooner.

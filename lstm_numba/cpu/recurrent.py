@@ -118,6 +118,7 @@ class Job:
         # in would keep itself, and its memory, alive until the garbage collector finds it.
         self.pool: list[Job] | None = None
         self.form = FORMS[cell]
+        self.kernel = cell if weights[0].W_hr is None else f"{cell}, projected"
         W_ih, W_hh = weights[0].W_ih, weights[0].W_hh
         self.D = len(weights)
         self.I, self.P = W_ih.shape[1], W_hh.shape[1]
@@ -261,8 +262,8 @@ class Job:
             wide = VECTORS * U
             plan[p.PACKED_HR] = work.address("packed_hr", D * -(-P // wide) * H * wide)
             plan[p.M_SLOTS] = work.address("m", D * (T if training else 1) * B * H)
-        forward.FORWARD[self.cell].write_tiles(plan, self.dtype.name)
-        self.forward_address = forward.FORWARD[self.cell].address(self.dtype.name)
+        forward.FORWARD[self.kernel].write_tiles(plan, self.dtype.name)
+        self.forward_address = forward.FORWARD[self.kernel].address(self.dtype.name)
         plan[p.SCRATCH_SIZE] = MAX_ROWS * forward.BUFFER_VECTORS * U + _APART // self.dtype.itemsize
         members = sharing.teams * sharing.members
         plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))
@@ -312,8 +313,8 @@ class Job:
         plan[p.DCARRY] = work.address("dcarry", D * self.blocks * self.form.vectors * B * U)
         plan[p.DH_START] = work.address("dh_start", D * B * padded[2])
         widths = backward.tile_widths(self.form, U, I, H, P)
-        backward.BACKWARD[self.cell].write_tiles(plan, self.dtype.name, widths)
-        self.backward_address = backward.BACKWARD[self.cell].address(self.dtype.name)
+        backward.BACKWARD[self.kernel].write_tiles(plan, self.dtype.name, widths)
+        self.backward_address = backward.BACKWARD[self.kernel].address(self.dtype.name)
         plan[p.SCRATCH_SIZE] = backward.scratch_vectors(min(T, chunk) * own_rows) * U + _APART // self.dtype.itemsize
         members = sharing.teams * sharing.members
         plan[p.SCRATCH] = work.address("scratch", members * int(plan[p.SCRATCH_SIZE]))

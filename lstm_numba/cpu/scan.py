@@ -19,13 +19,13 @@ from numba import njit, prange
 
 from lstm_numba.cells import mingru_gates, mingru_gates_grad, minlstm_gates, minlstm_gates_grad
 from lstm_numba.cpu.threads import threads_for
-from lstm_numba.jit import kernel
+from lstm_numba.jit import INNER, kernel
 
 METHODS = ("sequential", "lanes", "chunks")
 
 CHUNK = 256  # steps in one piece of time, on every machine: the length of the pieces decides about rounding
 
-_UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
+_UNIT = INNER | {"fastmath": {"contract"}}
 
 
 # -- the scan ------------------------------------------------------------------------------------------------------

@@ -12,10 +12,13 @@ Inside the kernels an array is a typed pointer (see :func:`pointer`) and offsets
 
 from typing import NamedTuple
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, overload
+
+from lstm_numba.jit import INNER
 
 
 class VectorUnit(NamedTuple):
@@ -61,7 +64,11 @@ MAX_ROWS = VECTOR_UNIT.max_rows
 
 _INDEX = ir.IntType(64)
 _ADDRESS = types.CPointer(types.int64)
-_OPTIONS = {"error_model": "numpy"}
+_OPTIONS = INNER
+
+
+#: Numbers of no literal type. A function that is called with a literal is compiled once more, for that literal.
+ZERO, ONE = np.int64(0), np.int64(1)
 
 
 def lanes(itemsize: int) -> int:

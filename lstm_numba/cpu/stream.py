@@ -24,7 +24,7 @@ from lstm_numba.cpu.denormals import flush_denormals, restore_denormals
 from lstm_numba.cpu.launch import run_alone
 from lstm_numba.cpu.recurrent import ALONE, Job
 from lstm_numba.cpu.simd import address_of, get, pointer, put, step
-from lstm_numba.jit import kernel
+from lstm_numba.jit import INNER, kernel
 
 
 class StreamHandle(NamedTuple):
@@ -55,7 +55,7 @@ def stream_step(handle, x):
     return handle.y
 
 
-@njit(error_model="numpy")
+@njit(**INNER)
 def _run_layers(addresses, plans, layers, x):
     before = flush_denormals()
     put(plans, p.X, address_of(pointer(x)))

@@ -19,6 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from lstm_numba.cpu.simd import MACHINE, step
+from lstm_numba.jit import INNER
 
 _LINES = 16  # integers: 128 bytes, since processors fetch cache lines in pairs
 SYNC_STRIDE = 2 * _LINES  # a claim and an announcement
@@ -80,7 +81,7 @@ def _give_way(typing_context):
     return types.void(), codegen
 
 
-@njit(error_model="numpy")
+@njit(**INNER)
 def first_part(sync, members, phase, me):
     """Claim a part of this phase, my own if it is free; -1 when the phase is over."""
     if _exchange(step(sync, SYNC_STRIDE * me), phase, phase + 1):
@@ -88,14 +89,14 @@ def first_part(sync, members, phase, me):
     return _wait(sync, members, phase)
 
 
-@njit(error_model="numpy")
+@njit(**INNER)
 def next_part(sync, members, phase, part):
     """Report a part as finished and wait; a part of another member if it needs doing, -1 when the phase is over."""
     _announce(step(sync, SYNC_STRIDE * part + _LINES), phase + 1)
     return _wait(sync, members, phase)
 
 
-@njit(error_model="numpy")
+@njit(**INNER)
 def _wait(sync, members, phase):
     looks = 0
     for awaited in range(members):

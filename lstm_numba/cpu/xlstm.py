@@ -25,11 +25,11 @@ from lstm_numba.cells import (
 )
 from lstm_numba.cpu.scan import project, project_grad
 from lstm_numba.cpu.threads import threads_for
-from lstm_numba.jit import kernel
+from lstm_numba.jit import INNER, kernel
 
 STRIDE = 16  # steps between stored matrices
 
-_UNIT = {"error_model": "numpy", "fastmath": {"contract"}}
+_UNIT = INNER | {"fastmath": {"contract"}}
 # Sums over the units of a head may run in vector registers: in another order, but always in the same.
 _SUMS = {"contract", "reassoc"}
 
