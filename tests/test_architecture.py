@@ -180,3 +180,47 @@ def test_import_needs_numpy_and_numba_only():
     code = "import sys, lstm_numba; print(sorted({name.split('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not LAZY_ONLY & set(ast.literal_eval(loaded))
+
+
+def _without_wrapper(tree):
+    """Functions that Numba compiles without a wrapper for Python: calling one from there ends the process."""
+    named = {target.id for node in tree.body if isinstance(node, ast.Assign) and "INNER" in ast.unparse(node.value)
+             for target in node.targets if isinstance(target, ast.Name)} | {"INNER"}  # fmt: skip
+    return {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and any(f"**{name}" in ast.unparse(decorator) for decorator in node.decorator_list for name in named)
+    }
+
+
+def _called_from_python(tree, names):
+    """Calls of these in functions that Numba does not compile; kernels are undecorated, and take a plan first."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and not node.decorator_list:
+            if node.args.args and node.args.args[0].arg == "plan":
+                continue
+            calls = [call.func for call in ast.walk(node) if isinstance(call, ast.Call)]
+            found |= {f"{node.name} calls {f.id}" for f in calls if isinstance(f, ast.Name) and f.id in names}
+    return found
+
+
+def test_no_python_code_calls_a_function_without_a_wrapper():
+    trees = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("cpu/*.py"))}
+    defined = {path: _without_wrapper(tree) for path, tree in trees.items()}
+    assert sum(map(len, defined.values())) > 100
+    for path, tree in trees.items():
+        imported = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lstm_numba.cpu.")
+            for alias in node.names
+            if alias.name in defined[PACKAGE / f"cpu/{node.module.rpartition('.')[2]}.py"]
+        }
+        assert _called_from_python(tree, defined[path] | imported) == set(), path
+
+
+def test_a_call_of_a_function_without_a_wrapper_is_found():
+    tree = ast.parse("_UNIT = INNER | {}\n@njit(**_UNIT)\ndef size(U): return U\ndef run(x): return size(x)")
+    assert _called_from_python(tree, _without_wrapper(tree)) == {"run calls size"}

@@ -236,7 +236,7 @@ def _product(plan, like, d, phase, part, member):
 _PRODUCT = Kernel(_product, set(range(1, VECTORS + 1)))
 
 
-@njit(**_UNIT)
+@njit(error_model="numpy")  # Python calls it as well
 def _scratch_size(U):
     """Numbers of a member's own: for a transpose, for zeros and a tile at the right edge, or for a group of rows."""
     W = VECTORS * U
