@@ -120,7 +120,8 @@ def test_equals_the_reference(
 @pytest.mark.parametrize("dtype", sorted(TOLERANCE))
 def test_a_projection_with_more_panels_than_the_units_before_it(dtype, rng):
     """7 vectors are three panels (4, 2, 1), 8 are two: what the backward pass finishes and what it scans differ."""
-    P, H = 7 * lanes(np.dtype(dtype).itemsize), 8 * lanes(np.dtype(dtype).itemsize) - 3
+    U = lanes(np.dtype(dtype).itemsize)
+    P, H = 7 * U, 8 * U - min(3, U - 1)
     settings = {"bidirectional": True, "proj_size": P, "dtype": dtype, "seed": 0}
     fast, slow = ln.LSTM(5, H, **settings), ln.LSTM(5, H, backend="reference", **settings)
     problem = draw_problem(fast, 9, 6, True, rng)
