@@ -47,10 +47,6 @@ def _package_stamp() -> str:
 
 PACKAGE_STAMP = _package_stamp()
 
-#: Options of functions that only compiled code calls: without the wrappers that Python would need, which take a sixth
-#: of the time of compiling.
-INNER = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-
 
 def _stamped(locator: Any) -> Any:
     class StampedLocator(locator):

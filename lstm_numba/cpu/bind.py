@@ -7,7 +7,8 @@ from numba.extending import intrinsic
 
 from lstm_numba.cpu import plan as p
 from lstm_numba.cpu.simd import VECTOR_UNIT, address_of, get, pointer, pointer_at
-from lstm_numba.jit import INNER, kernel
+from lstm_numba.inner import INNER
+from lstm_numba.jit import kernel
 
 _WORDS = VECTOR_UNIT.bytes // 4  # 32-bit words per vector register
 _STREAMS = 4  # vectors in flight, to hide the latency of the multiplication

@@ -47,7 +47,7 @@ from lstm_numba.cpu.simd import (
     step,
     store_part,
 )
-from lstm_numba.jit import INNER
+from lstm_numba.inner import INNER
 
 _UNIT = INNER | {"fastmath": {"contract"}}
 

@@ -45,7 +45,7 @@ from lstm_numba.cpu.simd import (
     step,
     store_part,
 )
-from lstm_numba.jit import INNER
+from lstm_numba.inner import INNER
 
 _UNIT = INNER
 BUFFER_VECTORS = 7  # vectors per row of the largest buffer that a block or a projection uses, forward

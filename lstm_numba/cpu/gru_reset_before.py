@@ -19,7 +19,7 @@ from lstm_numba.cpu.launch import Kernel, available_threads, launch, release_thr
 from lstm_numba.cpu.simd import get, pointer_at, step
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
-from lstm_numba.jit import INNER
+from lstm_numba.inner import INNER
 
 _UNIT = INNER | {"fastmath": {"contract"}}
 

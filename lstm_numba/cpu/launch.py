@@ -30,7 +30,8 @@ from lstm_numba.cpu.simd import (
 )
 from lstm_numba.cpu.teams import SYNC_STRIDE, first_part, next_part
 from lstm_numba.cpu.threads import get_num_threads
-from lstm_numba.jit import INNER, kernel, stamped_cache
+from lstm_numba.inner import INNER
+from lstm_numba.jit import kernel, stamped_cache
 
 _OPTIONS = {"nopython": True, "error_model": "numpy", "fastmath": {"contract"}}
 

@@ -22,7 +22,8 @@ from lstm_numba.cpu.launch import (
 from lstm_numba.cpu.simd import address_of, get, pointer, pointer_at, step
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
-from lstm_numba.jit import INNER, kernel
+from lstm_numba.inner import INNER
+from lstm_numba.jit import kernel
 
 # Entries of the plan beyond those that every kernel shares: sizes, then addresses of arrays.
 _ROWS, _E, _CENTRE = p.LENGTH, p.LENGTH + 1, p.LENGTH + 2

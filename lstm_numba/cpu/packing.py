@@ -11,7 +11,7 @@ and the slot number ``n`` of those holds gate ``(n + turn) mod G`` of the weight
 from numba import njit
 
 from lstm_numba.cpu.simd import VECTORS, clear_vector, get, lanes_of, load_part, put, step, transpose
-from lstm_numba.jit import INNER
+from lstm_numba.inner import INNER
 
 _UNIT = INNER
 

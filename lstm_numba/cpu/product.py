@@ -43,7 +43,8 @@ from lstm_numba.cpu.simd import lanes as lanes_for
 from lstm_numba.cpu.teams import SYNC_STRIDE
 from lstm_numba.cpu.threads import SERIAL_FLOPS
 from lstm_numba.cpu.workspace import scratch as scratch_of
-from lstm_numba.jit import INNER, kernel
+from lstm_numba.inner import INNER
+from lstm_numba.jit import kernel
 
 # Entries of the plan beyond those that every kernel shares. The result is (M, N), the sum runs over K.
 _M, _N, _K = p.LENGTH, p.LENGTH + 1, p.LENGTH + 2

@@ -19,7 +19,8 @@ from numba import njit, prange
 
 from lstm_numba.cells import mingru_gates, mingru_gates_grad, minlstm_gates, minlstm_gates_grad
 from lstm_numba.cpu.threads import threads_for
-from lstm_numba.jit import INNER, kernel
+from lstm_numba.inner import INNER
+from lstm_numba.jit import kernel
 
 METHODS = ("sequential", "lanes", "chunks")
 

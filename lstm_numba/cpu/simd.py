@@ -18,7 +18,7 @@ from numba import njit, types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, overload
 
-from lstm_numba.jit import INNER
+from lstm_numba.inner import INNER
 
 
 class VectorUnit(NamedTuple):

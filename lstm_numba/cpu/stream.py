@@ -24,7 +24,8 @@ from lstm_numba.cpu.denormals import flush_denormals, restore_denormals
 from lstm_numba.cpu.launch import run_alone
 from lstm_numba.cpu.recurrent import ALONE, Job
 from lstm_numba.cpu.simd import address_of, get, pointer, put, step
-from lstm_numba.jit import INNER, kernel
+from lstm_numba.inner import INNER
+from lstm_numba.jit import kernel
 
 
 class StreamHandle(NamedTuple):

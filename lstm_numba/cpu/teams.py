@@ -19,7 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from lstm_numba.cpu.simd import MACHINE, step
-from lstm_numba.jit import INNER
+from lstm_numba.inner import INNER
 
 _LINES = 16  # integers: 128 bytes, since processors fetch cache lines in pairs
 SYNC_STRIDE = 2 * _LINES  # a claim and an announcement

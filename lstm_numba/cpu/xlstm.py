@@ -25,7 +25,8 @@ from lstm_numba.cells import (
 )
 from lstm_numba.cpu.scan import project, project_grad
 from lstm_numba.cpu.threads import threads_for
-from lstm_numba.jit import INNER, kernel
+from lstm_numba.inner import INNER
+from lstm_numba.jit import kernel
 
 STRIDE = 16  # steps between stored matrices
 
