@@ -33,6 +33,11 @@ class Samples:
         """Whether other processes used more than was allowed."""
         return self.load is not None and self.load > 1.5 * QUIET
 
+    def joined(self, more: "Samples") -> "Samples":
+        """The rounds of both; nothing is left out."""
+        seconds = {name: values + more.seconds[name] for name, values in self.seconds.items()}
+        return Samples(seconds, more.calls, self.loads + more.loads, self.rejected + more.rejected)
+
 
 def _calls_per_sample(run: Run, minimum_seconds: float) -> int:
     """How often to repeat a call so that one sample is long enough for the clock."""
@@ -135,6 +140,11 @@ def ratio(baseline: list[float], ours: list[float]) -> dict[str, float]:
 def contradicts(one: Mapping[str, float]) -> bool:
     """Whether a ratio's medians lie outside of what its rounds say: the machine changed its speed between rounds."""
     return not 0.95 * one["low"] <= one["of_medians"] <= 1.05 * one["high"]
+
+
+def undecided(one: Mapping[str, float]) -> bool:
+    """Whether the rounds do not say who is faster: their quartiles lie on both sides of 1."""
+    return one["low"] < 1 < one["high"]
 
 
 def geometric_mean(values: list[float]) -> float:

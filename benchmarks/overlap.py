@@ -87,7 +87,7 @@ def main(options: argparse.Namespace) -> int:
     if options.quick:
         rows = run([(2, 128, 32), (2, 32, 16)], 3, 0.002)
     else:
-        rows = run([(L, T, H) for L in (2, 4) for H in (16, 32, 64, 128, 256) for T in (32, 128, 512)], 9, 0.02)
+        rows = run([(L, T, H) for L in (2, 4) for H in (16, 32, 64, 128, 256) for T in (32, 128, 512)], 15, 0.02)
     about = f"LSTM layers with I = H, one sequence, inference, float32, {ln.get_num_threads()} threads"
     result = {"about": about, "provenance": provenance(0), "means": means(rows), "rows": rows}
     store.write_json(options.out or (store.SCRATCH if options.quick else store.RESULTS) / "overlap.json", result)

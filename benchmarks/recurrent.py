@@ -2,8 +2,8 @@
 
 All candidates of a group of cases run in one process and take turns. Nothing is timed before it is right: outputs and
 gradients must agree first. A candidate that cannot do a case is listed with the reason. A case is timed again if its
-medians contradict its rounds, because the machine changed its speed meanwhile. A run that was stopped goes on where it
-was.
+medians contradict its rounds, because the machine changed its speed meanwhile, and gets more rounds if those it has do
+not say who is faster. A run that was stopped goes on where it was.
 """
 
 import argparse
@@ -20,11 +20,12 @@ from benchmarks import store
 from benchmarks.candidates import COMPILED, ONNX, OURS, REFERENCE, TORCH, Candidate, Problem, build
 from benchmarks.cases import LIMIT_GFLOP, QUICK_LIMIT_GFLOP, Case, case_of, cases, group_names
 from benchmarks.machine import QuietMachine, capabilities, torch_state
-from benchmarks.measure import Samples, contradicts, paired_times, ratio, summary
+from benchmarks.measure import Samples, contradicts, paired_times, ratio, summary, undecided
 
 TOLERANCE = 1e-4  # largest relative difference (by the largest element) between float32 candidates
 STALL_SECONDS = 240  # a case that takes longer than this is ended and recorded
 MOST_REPEATS = 2  # of a case in which the machine changed its speed
+MOST_ADDITIONS = 3  # of rounds to a case that is undecided; all rounds count
 
 
 def difference(value: np.ndarray, expected: np.ndarray) -> float:
@@ -88,9 +89,13 @@ def time_case(case: Case, *, rounds: int, seconds: float, budget: float, seed: i
     while repeats < MOST_REPEATS and any(map(contradicts, _ratios(samples).values())):
         samples = paired_times(runs, rounds, seconds, budget=budget, quiet=quiet)
         repeats += 1
+    additions = 0
+    while additions < MOST_ADDITIONS and any(map(undecided, _ratios(samples).values())):
+        samples = samples.joined(paired_times(runs, rounds, seconds, budget=budget, quiet=quiet))
+        additions += 1
     row["times"] = {name: summary(values) for name, values in samples.seconds.items()}
     row |= {"load": samples.load, "disturbed": samples.disturbed, "rounds_rejected": samples.rejected, "notes": notes}
-    row["timed_again"] = repeats
+    row |= {"timed_again": repeats, "rounds_added": additions}
     if OURS in runs:
         row["ratios"] = _ratios(samples)
     for times in row["times"].values():

@@ -202,6 +202,16 @@ def test_a_machine_that_changes_its_speed_between_rounds_is_noticed():
     assert not measure.contradicts(measure.ratio(theirs, [theirs_one / 1.4 for theirs_one in theirs]))
 
 
+def test_rounds_that_disagree_are_undecided_and_more_rounds_join_them():
+    few = measure.Samples({"theirs": [8.0, 12.0], "ours": [10.0, 10.0]}, {"theirs": 1, "ours": 1}, [0.0], 1)
+    more = measure.Samples({"theirs": [12.0] * 6, "ours": [10.0] * 6}, {"theirs": 2, "ours": 2}, [0.1], 2)
+    both = few.joined(more)
+    assert measure.undecided(measure.ratio(few.seconds["theirs"], few.seconds["ours"]))
+    assert not measure.undecided(measure.ratio(both.seconds["theirs"], both.seconds["ours"]))
+    assert (both.seconds["theirs"], both.loads, both.rejected) == ([8.0] + [12.0] * 7, [0.0, 0.1], 3)
+    assert len(few.seconds["theirs"]) == 2, "the rounds joined are a copy"
+
+
 def test_every_candidate_is_timed_in_every_round():
     order = []
     runs = {name: lambda name=name: order.append(name) for name in "abc"}
@@ -456,7 +466,9 @@ def test_stored_overlap_pays_where_it_is_chosen():
 
     result = store.read_json(store.RESULTS / "overlap.json")
     assert result["means"] == overlap.means(result["rows"])
-    assert result["means"]["overlapped"]["least"] > 1
+    chosen = [row for row in result["rows"] if row["chosen"]]
+    assert result["means"]["overlapped"]["mean"] > 1.05
+    assert all(row["ratio"]["high"] >= 1 for row in chosen), "overlapping costs time in three rounds of four"
     assert result["means"]["left alone"]["mean"] < 1
 
 

@@ -114,4 +114,5 @@ def test_where_it_pays():
     assert overlap(128, 1, 64).chunk == 12
     assert overlap(512, 1, 64).chunk == 30
     assert all(found is None for found in (overlap(32, 1, 64), overlap(128, 2, 64), overlap(128, 1, 16)))
-    assert overlap(128, 1, 256) is None
+    assert overlap(128, 1, 112) is not None
+    assert overlap(128, 1, 128) is None
