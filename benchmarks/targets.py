@@ -42,8 +42,13 @@ class Outcome:
     why: str = ""  # Markdown; every miss has it
 
 
-def _per_cent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _per_cent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _against(value: float, wanted: float) -> str:
+    """The value with two digits, or with more if these would hide that it is less than wanted."""
+    return next(text for digits in range(2, 18) if (float(text := f"{value:.{digits}f}") < wanted) == (value < wanted))
 
 
 # -- ratios ----------------------------------------------------------------------------------------------------------
@@ -225,7 +230,8 @@ def _why_worst(target: Target, below: pd.DataFrame, table: pd.DataFrame) -> str:
                     "the weights, and writing their gradients"
                 )
         shares = [_per_cent(row["needed"] / row[column]) for column in (f"us {OURS}", theirs)]
-        rows.append([shape(row), f"{row[f'ratio {target.against}']:.2f}", f"{low:.2f} to {high:.2f}", *shares, verdict])
+        ratio = _against(row[f"ratio {target.against}"], target.worst)
+        rows.append([shape(row), ratio, f"{low:.2f} to {high:.2f}", *shares, verdict])
     head = [
         "case",
         "ratio",
@@ -253,12 +259,11 @@ def ratio_outcomes(recurrent: dict, profile: dict | None) -> list[Outcome]:
         mean, worst = geometric_mean(list(ratios)), float(ratios.min())
         hit = mean >= target.mean
         why = "" if hit else _why_mean(target, cases, profile)
-        found.append(
-            Outcome(f"{name}: geometric mean", wanted["geometric mean"], f"{mean:.2f}, {len(cases)} shapes", hit, why)
-        )
+        reached = f"{_against(mean, target.mean)}, {len(cases)} shapes"
+        found.append(Outcome(f"{name}: geometric mean", wanted["geometric mean"], reached, hit, why))
         below = cases[ratios < target.worst]
         why = _why_worst(target, below, table) if len(below) else ""
-        reached = f"{worst:.2f}, {shape(cases.loc[ratios.idxmin()])}; {len(below)} below"
+        reached = f"{_against(worst, target.worst)}, {shape(cases.loc[ratios.idxmin()])}; {len(below)} below"
         found.append(Outcome(f"{name}: worst shape", wanted["worst shape"], reached, below.empty, why))
     return found
 
@@ -275,9 +280,8 @@ def peak_outcomes(recurrent: dict, profile: dict | None) -> list[Outcome]:
     for mode, part in chosen.groupby("mode", sort=False):
         best = part.loc[part.groupby(["H", "B"])["peak"].idxmax()]
         below = best[best["peak"] < PEAK_SHARE]
-        reached = (
-            f"{_per_cent(best['peak'].min())} to {_per_cent(best['peak'].max())}; {len(below)} of {len(best)} below"
-        )
+        least, most = (_per_cent(share, 1) for share in (best["peak"].min(), best["peak"].max()))
+        reached = f"{least} to {most}; {len(below)} of {len(best)} below"
         why = "" if below.empty else _why_below_peak(str(mode), below, profile)
         name = f"Share of the peak, {mode}, B from 16, H 256 to 512, best T"
         found.append(Outcome(name, f"at least {_per_cent(PEAK_SHARE)}", reached, below.empty, why))
@@ -291,7 +295,7 @@ def _why_below_peak(mode: str, below: pd.DataFrame, profile: dict | None) -> str
         cells = ["-"] * 3
         if found := known.get((mode, row["B"], row["H"])):
             cells = [_per_cent(found[f"share_{part}"]) for part in ("products", "gates", "rest")]
-        rows.append([f"B={row['B']} H={row['H']} T={row['T']}", _per_cent(row["peak"]), *cells])
+        rows.append([f"B={row['B']} H={row['H']} T={row['T']}", _per_cent(row["peak"], 1), *cells])
     head = ["case, two threads", "of the peak", "products", "gates", "rest"]
     text = (
         "The last three columns are the profile of the same B and H on one thread (`where_time_goes.json`): the shares "
@@ -446,8 +450,8 @@ def _verdict(outcome: Outcome) -> str:
 
 def summary_table(found: list[Outcome]) -> str:
     """One line for each target."""
-    rows: list[list[object]] = [[one.name, one.wanted, one.reached, _verdict(one)] for one in found]
-    return markdown_table(["target", "wanted", "reached", "verdict"], rows)
+    rows: list[list[object]] = [[one.name, _verdict(one), one.wanted, one.reached] for one in found]
+    return markdown_table(["target", "verdict", "wanted", "reached"], rows)
 
 
 def sources(folder: Path) -> str:
